@@ -1,0 +1,47 @@
+// Package encode turns raw frames into encoded units, key frames when owed, and
+// gives each unit to every viewer.
+package encode
+
+import (
+	"image"
+	"time"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// Codec names a video codec as the command line does.
+type Codec string
+
+const (
+	VP8  Codec = "vp8"
+	VP9  Codec = "vp9"
+	AV1  Codec = "av1"
+	H264 Codec = "h264"
+)
+
+// MaxPayload bounds one RTP payload in bytes: with an RTP header of 12 bytes
+// and up to 28 bytes of header extensions a packet stays within 1200 bytes.
+const MaxPayload = 1160
+
+// Unit is one encoded picture, packetized once. It is shared by all viewers and
+// never written to again.
+type Unit struct {
+	Seq      uint64      // +1 for each unit of a hub
+	Key      bool        // decodable without any unit before it
+	Captured time.Time   // when the pixels were read; the RTP time
+	Size     image.Point // of the picture
+	Payloads [][]byte    // RTP payloads in order; the last one takes the marker
+	Bytes    int         // sum of the payloads
+}
+
+// Encoder encodes pictures of one codec. One goroutine uses it.
+type Encoder interface {
+	// Encode encodes p. damage is what changed since the last call; with key
+	// the result is a key frame. A size other than the last call's starts a new
+	// coded size in flight. data is the encoder's and valid until the next
+	// call; it is empty if the encoder dropped the picture.
+	Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error)
+	SetBitrate(bitsPerSecond int) error
+	Close() error
+}
