@@ -1,0 +1,428 @@
+package whep
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+)
+
+// Limits on an offer. Browsers' largest offers use about half of each.
+const (
+	maxSections   = 8
+	maxFormats    = 128 // payload types in a section
+	maxExtensions = 32  // header extensions in a section
+	maxMid        = 64  // characters
+	lastShortID   = 14  // of a header extension in one-byte form (RFC 8285, 4.2)
+)
+
+// offer is what we understand of a player's offer. Nothing else of it reaches
+// the WebRTC stack or an answer.
+type offer struct {
+	sections     []section // all of the offer's, in its order
+	bundle       []string  // mids of the group, in its order; empty without a group
+	ufrag, pwd   string
+	fingerprints []string // "sha-256 AB:CD:...", of hash functions that we know
+	setup        string   // actpass, active or passive
+	lite         bool
+	candidates   []string // as in fragment
+}
+
+// section is one m= section of an offer.
+type section struct {
+	kind, proto, mid string
+	first            string // its first format as written, to name in a refusal
+	live             bool   // its port is not 0, or it is bundle-only (RFC 9143, 6)
+	receives         bool   // recvonly or sendrecv
+	mux, rsize       bool
+	formats          []format         // those that we could send, the offer's order
+	extensions       map[string]uint8 // URI to id, one-byte form only
+}
+
+var protos = []string{
+	"UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF", "RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVP", // RFC 9429, 5.1.2
+	"UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP",
+}
+
+// readOffer reads and judges an SDP offer. Errors are ErrSyntax for what no
+// server could use and ErrUnservable for what this one does not serve.
+func readOffer(body []byte) (*offer, error) {
+	var d sdp.SessionDescription
+	if err := d.Unmarshal(body); err != nil {
+		return nil, syntax("the body is no SDP: %v", err)
+	}
+	switch n := len(d.MediaDescriptions); {
+	case n == 0:
+		return nil, syntax("the offer has no m= section; a player sends its own offer")
+	case n > maxSections:
+		return nil, unservable("the offer has %d m= sections; at most %d are looked at", n, maxSections)
+	}
+	o := &offer{}
+	if group, ok := d.Attribute("group"); ok {
+		if f := strings.Fields(group); len(f) > 0 && f[0] == "BUNDLE" {
+			o.bundle = f[1:]
+		}
+	}
+	_, o.lite = d.Attribute("ice-lite")
+	for _, m := range d.MediaDescriptions {
+		s, err := readSection(m, &d)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(o.sections, func(t section) bool { return t.mid == s.mid }) {
+			return nil, syntax("two sections have a=mid:%s", s.mid)
+		}
+		o.sections = append(o.sections, s)
+	}
+	if err := o.readTransport(&d); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func readSection(m *sdp.MediaDescription, d *sdp.SessionDescription) (section, error) {
+	s := section{kind: m.MediaName.Media, proto: strings.Join(m.MediaName.Protos, "/"), extensions: map[string]uint8{}}
+	s.mid, _ = m.Attribute("mid")
+	switch {
+	case s.mid == "":
+		return s, syntax("the m=%s section has no a=mid", clip(s.kind))
+	case len(s.mid) > maxMid || strings.Trim(s.mid, tokenChars) != "":
+		return s, syntax("a=mid:%s is no token of at most %d characters", clip(s.mid), maxMid)
+	case !slices.Contains([]string{"audio", "video", "application"}, s.kind):
+		return s, unservable("m=%s sections are not known", clip(s.kind))
+	case !slices.Contains(protos, s.proto):
+		return s, unservable("%s is not a transport of WebRTC", clip(s.proto))
+	case len(m.MediaName.Formats) == 0:
+		return s, syntax("the m=%s section has no format", s.kind)
+	case len(m.MediaName.Formats) > maxFormats:
+		return s, unservable("the m=%s section has %d payload types; at most %d are looked at", s.kind, len(m.MediaName.Formats), maxFormats)
+	}
+	s.first = m.MediaName.Formats[0]
+	_, only := m.Attribute("bundle-only")
+	s.live = m.MediaName.Port.Value != 0 || only
+	s.receives = receives(m, d)
+	_, s.mux = m.Attribute("rtcp-mux")
+	_, s.rsize = m.Attribute("rtcp-rsize")
+	if s.kind == "application" {
+		if strings.Trim(s.first, tokenChars) != "" {
+			return s, syntax("%q is no format", clip(s.first))
+		}
+		return s, nil
+	}
+	if err := s.readExtensions(m); err != nil {
+		return s, err
+	}
+	maps, err := readFormats(m)
+	if err != nil {
+		return s, err
+	}
+	for _, f := range maps {
+		if known, ok := recognise(f); ok && (known.codec != "") == (s.kind == "video") {
+			s.formats = append(s.formats, known)
+		}
+	}
+	return s, nil
+}
+
+// receives tells whether the section's direction lets the player receive; the
+// default is sendrecv (RFC 8866, 6.7).
+func receives(m *sdp.MediaDescription, d *sdp.SessionDescription) bool {
+	for _, attributes := range [][]sdp.Attribute{m.Attributes, d.Attributes} {
+		for _, a := range attributes {
+			switch a.Key {
+			case "recvonly", "sendrecv":
+				return true
+			case "sendonly", "inactive":
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// readExtensions takes the header extensions with ids of the one-byte form;
+// larger ids are legal and not used.
+func (s *section) readExtensions(m *sdp.MediaDescription) error {
+	n := 0
+	for _, a := range m.Attributes {
+		if a.Key != "extmap" {
+			continue
+		}
+		if n++; n > maxExtensions {
+			return unservable("the m=%s section has more than %d header extensions", s.kind, maxExtensions)
+		}
+		f := strings.Fields(a.Value)
+		if len(f) < 2 {
+			return syntax("a=extmap:%s has no URI", clip(a.Value))
+		}
+		number, _, _ := strings.Cut(f[0], "/")
+		id, err := strconv.ParseUint(number, 10, 16)
+		switch {
+		case err != nil || id == 0 || id > 255 && id < 4096 || id > 4351: // RFC 8285, 5
+			return syntax("a=extmap:%s has no id of 1 to 255", clip(a.Value))
+		case id <= lastShortID:
+			s.extensions[f[1]] = uint8(id)
+		}
+	}
+	return nil
+}
+
+// staticFormats are payload types that need no rtpmap (RFC 3551, 6).
+var staticFormats = map[uint8]rtpmap{0: {name: "pcmu", clock: 8000, chans: 1}}
+
+// readFormats joins the rtpmap, fmtp and rtcp-fb lines of a section's payload
+// types.
+func readFormats(m *sdp.MediaDescription) ([]rtpmap, error) {
+	var maps []rtpmap
+	index := map[string]int{}
+	for _, text := range m.MediaName.Formats {
+		pt, err := strconv.ParseUint(text, 10, 7)
+		if err != nil {
+			return nil, syntax("%q is no payload type", clip(text))
+		}
+		if _, twice := index[text]; twice {
+			return nil, syntax("payload type %d is listed twice", pt)
+		}
+		f := staticFormats[uint8(pt)]
+		f.pt, f.params = uint8(pt), map[string]string{}
+		index[text] = len(maps)
+		maps = append(maps, f)
+	}
+	for _, a := range m.Attributes {
+		pt, value, _ := strings.Cut(a.Value, " ")
+		i, known := index[pt]
+		switch {
+		case a.Key == "rtcp-fb" && pt == "*":
+			for i := range maps {
+				maps[i].fb = append(maps[i].fb, strings.ToLower(strings.TrimSpace(value)))
+			}
+		case !known:
+		case a.Key == "rtcp-fb":
+			maps[i].fb = append(maps[i].fb, strings.ToLower(strings.TrimSpace(value)))
+		case a.Key == "fmtp":
+			for p := range strings.SplitSeq(value, ";") {
+				k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
+				maps[i].params[strings.ToLower(k)] = strings.TrimSpace(v)
+			}
+		case a.Key == "rtpmap":
+			f := strings.Split(value, "/")
+			if len(f) < 2 {
+				return nil, syntax("a=rtpmap:%s has no clock rate", clip(a.Value))
+			}
+			clock, err := strconv.ParseUint(f[1], 10, 32)
+			if err != nil {
+				return nil, syntax("a=rtpmap:%s has no clock rate", clip(a.Value))
+			}
+			maps[i].name, maps[i].clock, maps[i].chans = strings.ToLower(strings.TrimSpace(f[0])), uint32(clock), 1
+			if len(f) > 2 {
+				chans, err := strconv.ParseUint(f[2], 10, 8)
+				if err != nil {
+					return nil, syntax("a=rtpmap:%s has a bad channel count", clip(a.Value))
+				}
+				maps[i].chans = uint16(chans)
+			}
+		}
+	}
+	return maps, nil
+}
+
+// readTransport takes the ICE and DTLS attributes, which may stand at session
+// level or in any bundled section, the tagged one first (RFC 9429, 5.2.1).
+func (o *offer) readTransport(d *sdp.SessionDescription) error {
+	hashes := 0
+	levels := append([][]sdp.Attribute{d.Attributes}, make([][]sdp.Attribute, 0, len(d.MediaDescriptions))...)
+	for i, m := range d.MediaDescriptions {
+		if o.sections[i].live && o.bundled(o.sections[i].mid) {
+			levels = append(levels, m.Attributes)
+		}
+	}
+	for _, attributes := range levels {
+		for _, a := range attributes {
+			var err error
+			switch a.Key {
+			case "ice-ufrag":
+				err = credential(&o.ufrag, a.Value, 4)
+			case "ice-pwd":
+				err = credential(&o.pwd, a.Value, 22)
+			case "setup":
+				err = o.readSetup(a.Value)
+			case "fingerprint":
+				hashes++
+				err = o.readFingerprint(a.Value)
+			case "candidate":
+				var usable bool
+				if usable, err = readCandidate(a.Value); usable && !slices.Contains(o.candidates, a.Value) {
+					o.candidates = append(o.candidates, a.Value)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	switch {
+	case o.ufrag == "" || o.pwd == "":
+		return syntax("the offer has no a=ice-ufrag or no a=ice-pwd")
+	case hashes == 0:
+		return syntax("the offer has no a=fingerprint")
+	case len(o.fingerprints) == 0:
+		return unservable("no a=fingerprint uses sha-256 or a stronger hash")
+	case len(o.candidates) > maxCandidates:
+		return unservable("the offer has %d candidates; at most %d are looked at", len(o.candidates), maxCandidates)
+	case o.setup == "":
+		o.setup = "actpass" // mandatory in an offer (RFC 8842, 5.2); its absence harms nobody
+	}
+	return nil
+}
+
+func (o *offer) readSetup(value string) error {
+	if value != "actpass" && value != "active" && value != "passive" {
+		return syntax("a=setup:%s cannot be offered; use actpass", clip(value))
+	}
+	if o.setup != "" && o.setup != value {
+		return syntax("all bundled sections share one a=setup")
+	}
+	o.setup = value
+	return nil
+}
+
+// hashes are the hash functions for certificates (RFC 8122, 5) that are still
+// safe, with the length of their values in bytes.
+var hashes = map[string]int{"sha-256": 32, "sha-384": 48, "sha-512": 64}
+
+func (o *offer) readFingerprint(value string) error {
+	name, digest, _ := strings.Cut(value, " ")
+	name = strings.ToLower(name)
+	size, known := hashes[name]
+	if !known {
+		return nil
+	}
+	parts := strings.Split(strings.TrimSpace(digest), ":")
+	for _, p := range parts {
+		if _, err := strconv.ParseUint(p, 16, 8); err != nil || len(p) != 2 {
+			return syntax("a=fingerprint:%s is no list of bytes in hexadecimal", clip(value))
+		}
+	}
+	if len(parts) != size {
+		return syntax("a=fingerprint has %d bytes for %s", len(parts), name)
+	}
+	if f := name + " " + strings.ToUpper(strings.Join(parts, ":")); !slices.Contains(o.fingerprints, f) {
+		o.fingerprints = append(o.fingerprints, f)
+	}
+	return nil
+}
+
+// bundled tells whether a section takes part in the one transport. Without a
+// group only the first section does.
+func (o *offer) bundled(mid string) bool {
+	if len(o.bundle) == 0 {
+		return mid == o.sections[0].mid
+	}
+	return slices.Contains(o.bundle, mid)
+}
+
+// plan picks the sections to serve: at most one video and one audio section
+// (WHEP 4.6.2); -1 where there is none. The error is ErrUnservable.
+func (o *offer) plan() (video, audio int, err error) {
+	video, audio = -1, -1
+	media, directed := 0, 0
+	for i := range o.sections {
+		s := &o.sections[i]
+		if s.kind == "application" || !s.live {
+			continue
+		}
+		media++
+		if !s.receives {
+			continue
+		}
+		directed++
+		pick := &video
+		if s.kind == "audio" {
+			pick = &audio
+		}
+		if *pick < 0 && len(s.formats) > 0 && o.bundled(s.mid) {
+			*pick = i
+		}
+	}
+	switch {
+	case media == 0:
+		return video, audio, unservable("the offer has neither a video nor an audio section")
+	case directed == 0:
+		return video, audio, unservable("the player must offer to receive: a=recvonly")
+	case media > 1 && len(o.bundle) == 0:
+		return video, audio, unservable("several sections need a=group:BUNDLE")
+	case video < 0 && audio < 0:
+		return video, audio, unservable("no offered section has a codec that is served here: VP8, VP9, AV1, or H264 with packetization-mode=1 for video; opus or PCMU for audio")
+	}
+	for _, i := range []int{video, audio} {
+		if i >= 0 && !o.sections[i].mux {
+			return video, audio, unservable("section %s needs a=rtcp-mux", o.sections[i].mid)
+		}
+	}
+	return video, audio, nil
+}
+
+// forStack writes the offer again for the WebRTC stack: only the sections that
+// are served, only the formats chosen for them, nothing to contact. version
+// grows with each restart of ICE.
+func (o *offer) forStack(served []served, version int) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	line("v=0")
+	line("o=- 1 %d IN IP4 0.0.0.0", version)
+	line("s=-")
+	line("t=0 0")
+	mids := ""
+	for _, s := range served {
+		mids += " " + o.sections[s.index].mid
+	}
+	line("a=group:BUNDLE%s", mids)
+	line("a=ice-options:trickle")
+	if o.lite {
+		line("a=ice-lite")
+	}
+	for _, s := range served {
+		line("m=%s 9 UDP/TLS/RTP/SAVPF %d", o.sections[s.index].kind, s.format.pt)
+		line("c=IN IP4 0.0.0.0")
+		line("a=mid:%s", o.sections[s.index].mid)
+		line("a=ice-ufrag:%s", o.ufrag)
+		line("a=ice-pwd:%s", o.pwd)
+		line("a=fingerprint:%s", o.fingerprints[0])
+		line("a=setup:%s", o.setup)
+		line("a=rtcp-mux")
+		line("a=recvonly")
+		s.format.write(line)
+	}
+	return b.String()
+}
+
+// write writes the lines that tell of a format.
+func (f *format) write(line func(string, ...any)) {
+	if f.chans > 1 {
+		line("a=rtpmap:%d %s/%d/%d", f.pt, f.name, f.clock, f.chans)
+	} else {
+		line("a=rtpmap:%d %s/%d", f.pt, f.name, f.clock)
+	}
+	if f.fmtp != "" {
+		line("a=fmtp:%d %s", f.pt, f.fmtp)
+	}
+	for _, fb := range f.feedback() {
+		line("a=rtcp-fb:%d %s", f.pt, fb)
+	}
+}
+
+// feedback lists the RTCP feedback of a format that both sides know.
+func (f *format) feedback() (list []string) {
+	if f.nack {
+		list = append(list, "nack")
+	}
+	if f.pli {
+		list = append(list, "nack pli")
+	}
+	if f.fir {
+		list = append(list, "ccm fir")
+	}
+	return list
+}

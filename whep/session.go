@@ -1,0 +1,452 @@
+package whep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/webrtc/v4"
+	"golang.org/x/sync/errgroup"
+
+	"deskwhep/encode"
+	"deskwhep/interceptors"
+)
+
+// Why sessions end, as the log tells it.
+var (
+	errDeleted  = errors.New("deleted by the player")
+	errGone     = errors.New("the player closed the connection")
+	errLost     = errors.New("the player does not answer any more")
+	errSetup    = errors.New("the player never connected")
+	errShutdown = errors.New("the server is shutting down")
+)
+
+// gatherTimeout bounds the wait for our own host candidates, which are at hand.
+const gatherTimeout = 2 * time.Second
+
+// session is one viewer's WHEP session, from POST to its end.
+type session struct {
+	// Static after open.
+	id, stream string
+	join       func() *encode.Viewer
+	pc         *webrtc.PeerConnection
+	gathered   chan *webrtc.ICECandidate // nil ends a gathering; never closed
+	video      *track                    // nil without video
+	served     []served
+	contact    bool // send checks to the player's candidates
+	created    time.Time
+	log        *slog.Logger
+	cancel     context.CancelCauseFunc
+	senders    []*webrtc.RTPSender
+
+	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
+	path      path
+	connected atomic.Bool // has been, at least once
+
+	mu         sync.Mutex // guards below, and serialises negotiation
+	offer      *offer     // ufrag and pwd change with each restart
+	etag       string
+	version    int
+	candidates int // of the player, given to the agent since the last restart
+}
+
+// path tells whether media can reach the player. Its zero value is down.
+type path struct {
+	mu sync.Mutex
+	up chan struct{} // closed while up; nil before first use
+	is bool
+}
+
+func (p *path) set(up bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up == nil || p.is && !up {
+		p.up = make(chan struct{})
+	}
+	if up && !p.is {
+		close(p.up)
+	}
+	p.is = up
+}
+
+func (p *path) isUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.is
+}
+
+// wait waits until the path is up.
+func (p *path) wait(ctx context.Context) error {
+	p.mu.Lock()
+	if p.up == nil {
+		p.up = make(chan struct{})
+	}
+	up := p.up
+	p.mu.Unlock()
+	select {
+	case <-up:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// open negotiates a session: it makes the stack's connection, adds a track for
+// each section that is served, and returns the answer.
+// The session ends when cancel is called, which it may do itself.
+func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCauseFunc) (ses *session, answer string, err error) {
+	video, audio, err := o.plan()
+	if err != nil {
+		return nil, "", err
+	}
+	ses = &session{
+		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
+		gathered: make(chan *webrtc.ICECandidate, 64), cancel: cancel, offer: o, etag: newETag(), version: 1,
+	}
+	ses.log = s.log.With("session", ses.id[:8], "stream", name)
+	defer func() {
+		if err != nil {
+			ses.close()
+		}
+	}()
+	if video >= 0 {
+		f, join, err := choose(st, o.sections[video].formats)
+		if err != nil {
+			return nil, "", err
+		}
+		ses.join = join
+		ses.served = append(ses.served, served{index: video, format: f})
+	}
+	if audio >= 0 {
+		f := slices.MinFunc(o.sections[audio].formats, func(a, b format) int { return a.rank - b.rank })
+		ses.served = append(ses.served, served{index: audio, format: f})
+	}
+	slices.SortFunc(ses.served, func(a, b served) int { return a.index - b.index })
+	if answer, err = ses.negotiate(s); err != nil {
+		return nil, "", err
+	}
+	return ses, answer, nil
+}
+
+// narrowed is a stream of which only some codecs are wanted.
+type narrowed struct {
+	Stream
+	codecs []string
+}
+
+// narrow keeps the codecs that ?codec= names; without it all.
+func narrow(st Stream, codecs []string) Stream {
+	if len(codecs) == 0 {
+		return st
+	}
+	return narrowed{st, codecs}
+}
+
+// Choose implements Stream.
+func (n narrowed) Choose(wanted []encode.Request) (encode.Codec, func() *encode.Viewer, error) {
+	wanted = slices.DeleteFunc(wanted, func(r encode.Request) bool {
+		return !slices.ContainsFunc(n.codecs, func(c string) bool { return strings.EqualFold(c, string(r.Codec)) })
+	})
+	if len(wanted) == 0 {
+		return "", nil, unservable("?codec=%s names no codec that the player offers", clip(strings.Join(n.codecs, ",")))
+	}
+	return n.Stream.Choose(wanted)
+}
+
+// choose picks the codec that the stream would rather send, and of its payload
+// types the best.
+func choose(st Stream, formats []format) (format, func() *encode.Viewer, error) {
+	var wanted []encode.Request
+	for _, f := range formats {
+		if !slices.ContainsFunc(wanted, func(r encode.Request) bool { return r.Codec == f.codec }) {
+			wanted = append(wanted, encode.Request{Codec: f.codec, MaxMacroblocks: f.maxFS})
+		}
+	}
+	codec, join, err := st.Choose(wanted)
+	if err != nil {
+		return format{}, nil, err
+	}
+	best := -1
+	for i, f := range formats {
+		if f.codec == codec && (best < 0 || f.rank < formats[best].rank) {
+			best = i
+		}
+	}
+	return formats[best], join, nil
+}
+
+func (ses *session) negotiate(s *Server) (string, error) {
+	if ses.join != nil {
+		ses.viewer.Store(ses.join()) // now, so that its key frame is ready when the connection is
+	}
+	if err := ses.connect(s); err != nil {
+		return "", err
+	}
+	t, err := ses.exchange()
+	if err != nil {
+		return "", err
+	}
+	for i := range ses.served {
+		ses.served[i].ssrc = uint32(ses.senders[i].GetParameters().Encodings[0].SSRC)
+	}
+	return writeAnswer(ses.offer, ses.served, t, random64(), s.cfg.RTCPMuxOnly), nil
+}
+
+// connect makes the stack's connection with a track for each served section.
+func (ses *session) connect(s *Server) error {
+	epoch := clock{epoch: ses.created, base: uint32(random64())}
+	at := func(rate uint32) clock { c := epoch; c.rate = int64(rate); return c }
+	registry, err := interceptors.New(interceptors.Config{
+		Keyframe: func(reason string) {
+			if v := ses.viewer.Load(); v != nil {
+				v.RequestKeyframe(reason)
+			}
+		},
+		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
+	})
+	if err != nil {
+		return fmt.Errorf("interceptors: %w", err)
+	}
+	var media webrtc.MediaEngine
+	var tracks []*track
+	for _, a := range ses.served {
+		section := &ses.offer.sections[a.index]
+		t := newTrack(section, &a.format, at(a.format.clock))
+		err := media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: t.capability, PayloadType: webrtc.PayloadType(a.format.pt)}, t.kind)
+		if err != nil {
+			return fmt.Errorf("register %s: %w", a.format.name, err)
+		}
+		if section.kind == "video" {
+			ses.video = t
+		}
+		tracks = append(tracks, t)
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(s.settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(registry))
+	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
+		return fmt.Errorf("peer connection: %w", err)
+	}
+	ses.pc.OnICECandidate(func(c *webrtc.ICECandidate) { ses.gathered <- c })
+	ses.pc.OnConnectionStateChange(ses.changed)
+	for _, t := range tracks {
+		sender, err := ses.pc.AddTrack(t)
+		if err != nil {
+			return fmt.Errorf("add the %s track: %w", t.kind, err)
+		}
+		ses.senders = append(ses.senders, sender)
+	}
+	return nil
+}
+
+// changed follows the connection. It is called before run and during it.
+func (ses *session) changed(state webrtc.PeerConnectionState) {
+	switch state {
+	case webrtc.PeerConnectionStateConnected:
+		if !ses.connected.Swap(true) {
+			ses.log.Info("viewer connected", "after", time.Since(ses.created).Round(time.Millisecond))
+		}
+		ses.path.set(true)
+	case webrtc.PeerConnectionStateDisconnected:
+		ses.path.set(false)
+	case webrtc.PeerConnectionStateFailed:
+		ses.path.set(false)
+		ses.end(errLost)
+	case webrtc.PeerConnectionStateClosed:
+		ses.end(errGone)
+	}
+}
+
+// end ends the session; the first reason counts.
+func (ses *session) end(reason error) { ses.cancel(reason) }
+
+// exchange gives the current offer to the stack and collects our end of the
+// transport.
+func (ses *session) exchange() (transport, error) {
+	text := ses.offer.forStack(ses.served, ses.version)
+	if err := ses.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: text}); err != nil {
+		return transport{}, unservable("the WebRTC stack refuses the offer: %v", err)
+	}
+	answer, err := ses.pc.CreateAnswer(nil)
+	if err != nil {
+		return transport{}, fmt.Errorf("create the answer: %w", err)
+	}
+	if err := ses.pc.SetLocalDescription(answer); err != nil {
+		return transport{}, fmt.Errorf("set the answer: %w", err)
+	}
+	t, err := readTransport(ses.pc.LocalDescription())
+	if err != nil {
+		return transport{}, err
+	}
+	if t.candidates, err = ses.gather(); err != nil {
+		return transport{}, err
+	}
+	if ses.contact {
+		contact(ses.pc, ses.offer.sections[ses.served[0].index].mid, ses.offer.candidates)
+	}
+	return t, nil
+}
+
+// gather waits for the end of a gathering.
+func (ses *session) gather() (list []string, err error) {
+	late := time.NewTimer(gatherTimeout)
+	defer late.Stop()
+	for {
+		select {
+		case c := <-ses.gathered:
+			switch {
+			case c == nil && len(list) == 0:
+				return nil, errors.New("there is no network address to offer")
+			case c == nil:
+				return list, nil
+			case c.Component == 1:
+				list = append(list, strings.TrimPrefix(c.ToJSON().Candidate, "candidate:"))
+			}
+		case <-late.C:
+			return nil, fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
+		}
+	}
+}
+
+// readTransport takes the transport's values out of the stack's description.
+func readTransport(d *webrtc.SessionDescription) (t transport, err error) {
+	parsed, err := d.Unmarshal()
+	if err != nil {
+		return t, fmt.Errorf("read our own description: %w", err)
+	}
+	attributes := slices.Concat(parsed.Attributes, parsed.MediaDescriptions[0].Attributes)
+	for _, a := range attributes {
+		switch a.Key {
+		case "ice-ufrag":
+			t.ufrag = a.Value
+		case "ice-pwd":
+			t.pwd = a.Value
+		case "fingerprint":
+			t.fingerprint = a.Value
+		case "setup":
+			t.setup = a.Value
+		}
+	}
+	return t, nil
+}
+
+// restart restarts ICE with the player's new credentials (WHEP 4.5.3); DTLS,
+// SSRCs and sequence numbers stay. The caller holds mu.
+func (ses *session) restart(f fragment) (transport, error) {
+	ses.offer.ufrag, ses.offer.pwd, ses.offer.candidates = f.ufrag, f.pwd, f.candidates
+	ses.version++
+	ses.candidates = len(f.candidates)
+	ses.path.set(false) // the old pair is gone; the new one brings it up
+	t, err := ses.exchange()
+	if err != nil {
+		return t, err
+	}
+	ses.etag = newETag()
+	return t, nil
+}
+
+// run serves the session until it ends, and returns why.
+func (ses *session) run(ctx context.Context, setup time.Duration) error {
+	g, ctx := errgroup.WithContext(ctx)
+	stop := context.AfterFunc(ctx, ses.close) // wakes drain
+	defer stop()
+	unconnected := time.AfterFunc(setup, func() {
+		if !ses.connected.Load() {
+			ses.end(errSetup)
+		}
+	})
+	defer unconnected.Stop()
+	for _, sender := range ses.senders {
+		g.Go(func() error { return drain(sender) })
+	}
+	if ses.video != nil {
+		g.Go(func() error { return ses.send(ctx) })
+	} else {
+		g.Go(func() error { <-ctx.Done(); return context.Cause(ctx) })
+	}
+	err := g.Wait()
+	ses.close()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return err
+}
+
+// drain reads RTCP to its end: interceptors see it only while somebody reads.
+func drain(sender *webrtc.RTPSender) error {
+	buf := make([]byte, 1500)
+	for {
+		if _, _, err := sender.Read(buf); err != nil {
+			return errGone
+		}
+	}
+}
+
+// send sends units while the path is up. After a break it begins again with a
+// key frame.
+func (ses *session) send(ctx context.Context) error {
+	for {
+		if err := ses.path.wait(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ses.video.bound:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := ses.play(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// play sends until the path is down or ctx ends.
+func (ses *session) play(ctx context.Context) error {
+	viewer := ses.viewer.Load()
+	if viewer == nil {
+		viewer = ses.join()
+		ses.viewer.Store(viewer)
+	}
+	defer func() {
+		ses.viewer.Store(nil)
+		viewer.Close()
+	}()
+	for {
+		unit, err := viewer.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if !ses.path.isUp() {
+			return nil
+		}
+		if err := ses.video.send(unit); err != nil {
+			return err
+		}
+	}
+}
+
+// close frees what the session holds; it may be called more than once.
+func (ses *session) close() {
+	if ses.pc != nil {
+		_ = ses.pc.GracefulClose() // it closes what it can whatever it returns
+	}
+	if v := ses.viewer.Swap(nil); v != nil {
+		v.Close()
+	}
+}
+
+// trickle takes a player's candidates. They are checked, and contacted only if
+// the server is configured to: normally the player's checks come to us. The
+// caller holds mu.
+func (ses *session) trickle(f fragment) {
+	if !ses.contact {
+		return
+	}
+	fresh := f.candidates[:min(len(f.candidates), maxCandidates-ses.candidates)]
+	ses.candidates += len(fresh)
+	contact(ses.pc, ses.offer.sections[ses.served[0].index].mid, fresh)
+}
