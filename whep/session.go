@@ -46,7 +46,7 @@ type session struct {
 	senders    []*webrtc.RTPSender
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
-	path      path
+	path      route
 	connected atomic.Bool // has been, at least once
 
 	mu         sync.Mutex // guards below, and serialises negotiation
@@ -56,39 +56,39 @@ type session struct {
 	candidates int // of the player, given to the agent since the last restart
 }
 
-// path tells whether media can reach the player. Its zero value is down.
-type path struct {
+// route tells whether media can reach the player. Its zero value is down.
+type route struct {
 	mu sync.Mutex
 	up chan struct{} // closed while up; nil before first use
 	is bool
 }
 
-func (p *path) set(up bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.up == nil || p.is && !up {
-		p.up = make(chan struct{})
+func (r *route) set(up bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.up == nil || r.is && !up {
+		r.up = make(chan struct{})
 	}
-	if up && !p.is {
-		close(p.up)
+	if up && !r.is {
+		close(r.up)
 	}
-	p.is = up
+	r.is = up
 }
 
-func (p *path) isUp() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.is
+func (r *route) isUp() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.is
 }
 
 // wait waits until the path is up.
-func (p *path) wait(ctx context.Context) error {
-	p.mu.Lock()
-	if p.up == nil {
-		p.up = make(chan struct{})
+func (r *route) wait(ctx context.Context) error {
+	r.mu.Lock()
+	if r.up == nil {
+		r.up = make(chan struct{})
 	}
-	up := p.up
-	p.mu.Unlock()
+	up := r.up
+	r.mu.Unlock()
 	select {
 	case <-up:
 		return nil

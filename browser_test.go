@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// startBrowser starts a headless Chromium; tab opens one more tab in it.
+func startBrowser(t *testing.T) (tab func() context.Context) {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("chromium is missing (Debian package chromium): %v", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1300, 820),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
+		chromedp.WSURLReadTimeout(time.Minute),
+	)
+	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	first, cancel := chromedp.NewContext(allocator)
+	t.Cleanup(func() { _ = chromedp.Cancel(first); cancel() })
+	if _, err := chromedp.Run(first, chromedp.Location()); err != nil {
+		t.Fatalf("start chromium: %v", err)
+	}
+	return func() context.Context {
+		ctx, cancel := chromedp.NewContext(first)
+		t.Cleanup(cancel)
+		ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+		t.Cleanup(cancel)
+		return ctx
+	}
+}
+
+// watch opens the player page and waits until it plays.
+func watch(t *testing.T, ctx context.Context, url string) {
+	t.Helper()
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
+		t.Fatalf("open the player: %v", err)
+	}
+	if _, err := chromedp.Run(ctx, chromedp.WaitVisible(`#state[data-state="playing"]`)); err != nil {
+		t.Fatalf("the player does not play: %v", err)
+	}
+}
+
+// frames is how many frames the page's video has presented so far.
+func frames(t *testing.T, ctx context.Context) int {
+	t.Helper()
+	return evaluate[int](t, ctx, `video.getVideoPlaybackQuality().totalVideoFrames`)
+}
+
+// evaluate gives the value of an expression, or of its promise, in the page.
+func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// pixels takes the decoded picture of the page's video: its size, and the mean
+// colour of the middle of each place of the pattern.
+func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
+	t.Helper()
+	type picture struct {
+		W, H  int
+		Cells [patternRows][patternColumns][3]float64
+	}
+	got := evaluate[picture](t, ctx, fmt.Sprintf(`(() => {
+		const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
+		const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
+		g.drawImage(v, 0, 0);
+		const cells = [];
+		for (let y = 0; y < %[1]d; y++) {
+			cells.push([]);
+			for (let x = 0; x < %[2]d; x++) {
+				const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
+				const sum = [0, 0, 0];
+				for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
+				cells[y].push(sum.map((s) => s * 4 / d.length));
+			}
+		}
+		return { W: w, H: h, Cells: cells };
+	})()`, patternRows, patternColumns))
+	return image.Pt(got.W, got.H), got.Cells
+}
+
+// patternStep tells which step of the pattern a picture shows.
+func patternStep(colours [patternRows][patternColumns][3]float64) (step int, err error) {
+	const tolerance = 14 // of 255: BT.601 in limited range, and a lossy codec
+	for step := range patternColours {
+		fits := true
+		for y := range patternRows {
+			for x := range patternColumns {
+				want, got := patternColour(step, x, y), colours[y][x]
+				for i, w := range []uint8{want.R, want.G, want.B} {
+					fits = fits && math.Abs(got[i]-float64(w)) <= tolerance
+				}
+			}
+		}
+		if fits {
+			return step, nil
+		}
+	}
+	return 0, fmt.Errorf("no step of the pattern has the colours %.0f", colours)
+}
+
+// screenshot keeps a picture of the page in out/ for people to look at.
+func screenshot(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll("out", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join("out", name+".png"), png, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDesktopInChromium follows the whole way: a painted X display, the program,
+// the page in a browser. Three viewers share one encoder.
+func TestDesktopInChromium(t *testing.T) {
+	d := startDesktop(t, image.Pt(1280, 720))
+	d.paintPattern(t, 200*time.Millisecond)
+	p := startProgram(t, d.display, "--source", "screen")
+	tab := startBrowser(t)
+	viewers := []context.Context{tab(), tab(), tab()}
+	steps := map[int]bool{}
+	for _, v := range viewers {
+		watch(t, v, p.url)
+		size, colours := pixels(t, v)
+		if size != d.size {
+			t.Errorf("the picture is %v, the desktop %v", size, d.size)
+		}
+		step, err := patternStep(colours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps[step] = true
+	}
+	before := frames(t, viewers[0])
+	time.Sleep(10 * time.Second) // what is tested is that it lasts
+	if n := frames(t, viewers[0]) - before; n < 20 {
+		t.Errorf("%d frames in 10 s of a desktop that changes five times a second", n)
+	}
+	for range 3 {
+		_, colours := pixels(t, viewers[0])
+		step, err := patternStep(colours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps[step] = true
+		time.Sleep(300 * time.Millisecond)
+	}
+	if len(steps) < 2 {
+		t.Error("the picture does not move")
+	}
+	screenshot(t, viewers[0], "player")
+	if n := strings.Count(p.log.String(), `msg="encoding begins" stream=desktop`); n != 1 {
+		t.Errorf("%d encoders for three viewers", n)
+	}
+	p.stop(t)
+}

@@ -1,0 +1,5 @@
+//go:build novpx
+
+package encode
+
+var vpxCodecs []codec

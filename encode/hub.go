@@ -1,0 +1,220 @@
+package encode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"deskwhep/capture"
+)
+
+// Tap is one receiver's place at a feed of frames. Its first update comes as
+// soon as there is a picture, and is damaged everywhere.
+type Tap interface {
+	// Next waits for a frame that is newer than the last one; the receiver
+	// releases it.
+	Next(ctx context.Context) (capture.Update, error)
+	Close()
+}
+
+// HubConfig configures a hub. Watch, Open, FPS and Log are required.
+type HubConfig struct {
+	Watch func() Tap                          // called when encoding begins; closed when it ends
+	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
+
+	FPS         int           // at most so many pictures a second
+	KeyInterval time.Duration // at most one key frame in this time; 500 ms if zero
+	Linger      time.Duration // the encoder is kept so long without viewers; 3 s if zero
+	Log         *slog.Logger
+}
+
+// ErrHubEnded is what viewers get when the hub's context has ended.
+var ErrHubEnded = errors.New("the encoder has been shut down")
+
+// Hub encodes the pictures of a feed once for all its viewers. The encoder and
+// the tap exist only while somebody watches, and for a linger after. All
+// methods are for any goroutine.
+type Hub struct {
+	cfg   HubConfig
+	wake  chan struct{} // one slot; never closed
+	ended chan struct{} // closed after err is set
+	err   error         // why the hub has ended, for viewers
+
+	mu      sync.Mutex // guards all below, and the viewers' state
+	viewers map[*Viewer]struct{}
+	gate    keyGate
+	status  Status
+}
+
+// Status is what a hub is doing and has done.
+type Status struct {
+	Running bool // an encoder is open
+	Viewers int
+	Units   uint64 // pictures that left the encoder
+	Bytes   uint64 // in their payloads
+	Dropped uint64 // pictures that the encoder dropped to hold the rate
+	Keys    uint64 // key frames among the units
+	// KeyReasons counts the requests for key frames by reason; one key frame
+	// serves all who ask meanwhile.
+	KeyReasons map[string]uint64
+	Failures   uint64 // errors of the encoder
+}
+
+// NewHub makes a hub; it works while Run runs.
+func NewHub(cfg HubConfig) *Hub {
+	if cfg.KeyInterval == 0 {
+		cfg.KeyInterval = 500 * time.Millisecond
+	}
+	if cfg.Linger == 0 {
+		cfg.Linger = 3 * time.Second
+	}
+	return &Hub{
+		cfg:     cfg,
+		wake:    make(chan struct{}, 1),
+		ended:   make(chan struct{}),
+		viewers: make(map[*Viewer]struct{}),
+		gate:    keyGate{interval: cfg.KeyInterval},
+		status:  Status{KeyReasons: make(map[string]uint64)},
+	}
+}
+
+// Join adds a viewer, who is owed a key frame. It never blocks. A viewer of a
+// hub that has ended gets the hub's error from Next.
+func (h *Hub) Join() *Viewer {
+	v := &Viewer{hub: h, queue: make(chan *Unit, viewerQueue), left: make(chan struct{})}
+	h.mu.Lock()
+	h.viewers[v] = struct{}{}
+	h.owe("join", time.Now())
+	h.mu.Unlock()
+	h.poke()
+	return v
+}
+
+func (h *Hub) remove(v *Viewer) {
+	h.mu.Lock()
+	delete(h.viewers, v)
+	h.mu.Unlock()
+	h.poke()
+}
+
+// RequestKeyframe makes the hub owe a key frame to its viewers. It never
+// blocks; requests that come before the key frame leaves are served by it.
+// reason is a word for the count in Status.
+func (h *Hub) RequestKeyframe(reason string) {
+	h.mu.Lock()
+	h.owe(reason, time.Now())
+	h.mu.Unlock()
+	h.poke()
+}
+
+// owe is RequestKeyframe at a given time or later. The caller holds mu.
+func (h *Hub) owe(reason string, at time.Time) {
+	h.status.KeyReasons[reason]++
+	h.gate.owe(at)
+}
+
+// poke makes the session look again at what is owed and who watches.
+func (h *Hub) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Status tells the hub's state at this moment.
+func (h *Hub) Status() Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.status
+	s.Viewers = len(h.viewers)
+	s.KeyReasons = maps.Clone(s.KeyReasons)
+	return s
+}
+
+// Run encodes while somebody watches, until ctx ends, which is no error, or
+// encoding fails for good. It is called once.
+func (h *Hub) Run(ctx context.Context) error {
+	err := h.run(ctx)
+	h.err = err
+	if err == nil {
+		h.err = ErrHubEnded
+	}
+	close(h.ended)
+	return err
+}
+
+func (h *Hub) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.wake:
+		}
+		if h.watched() {
+			if err := h.serve(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (h *Hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.viewers) > 0
+}
+
+// serve runs one session: an encoder and a tap.
+func (h *Hub) serve(ctx context.Context) error {
+	enc, packetizer, err := h.cfg.Open()
+	if err != nil {
+		return fmt.Errorf("open the encoder: %w", err)
+	}
+	frames := startPump(ctx, h.cfg.Watch())
+	s := &session{hub: h, enc: enc, packetizer: packetizer, frames: frames, restart: true, captured: time.Now()}
+	h.count(func(st *Status) { st.Running = true })
+	h.cfg.Log.Debug("encoding begins")
+	err = s.run(ctx)
+	frames.stop()
+	if s.enc != nil {
+		if closing := s.enc.Close(); closing != nil && err == nil {
+			err = fmt.Errorf("close the encoder: %w", closing)
+		}
+	}
+	h.count(func(st *Status) { st.Running = false })
+	h.cfg.Log.Debug("encoding ends")
+	return err
+}
+
+func (h *Hub) count(change func(*Status)) {
+	h.mu.Lock()
+	change(&h.status)
+	h.mu.Unlock()
+}
+
+// keyDue tells when a key frame is to be made, if one is owed.
+func (h *Hub) keyDue() (at time.Time, owed bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gate.when()
+}
+
+// publish gives u to every viewer that can use it.
+func (h *Hub) publish(u *Unit, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status.Units++
+	u.Seq = h.status.Units
+	h.status.Bytes += uint64(u.Bytes)
+	if u.Key {
+		h.status.Keys++
+		h.gate.paid(now)
+	}
+	for v := range h.viewers {
+		v.offer(u)
+	}
+}

@@ -1,0 +1,328 @@
+package encode
+
+import (
+	"context"
+	"errors"
+	"image"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// screen is a feed of which the test paints the frames.
+type screen chan capture.Update
+
+func (s screen) Close() {}
+func (s screen) Next(ctx context.Context) (capture.Update, error) {
+	select {
+	case u := <-s:
+		return u, nil
+	case <-ctx.Done():
+		return capture.Update{}, ctx.Err()
+	}
+}
+
+// paint makes the screen differ from before, by damage.
+func (s screen) paint(damage capture.Damage) {
+	f := capture.NewFrame(func(*capture.Frame) {})
+	f.Size, f.Stride, f.Format, f.Captured = image.Pt(4, 2), 16, capture.BGRX, time.Now()
+	f.Pix = make([]byte, 32)
+	f.Lend()
+	s <- capture.Update{Frame: f, Damage: damage}
+}
+
+// coder is an encoder that tells what it was asked for.
+type coder struct {
+	encoded func(key bool) ([]byte, error)
+	calls   atomic.Int32
+	closed  atomic.Bool
+}
+
+func (c *coder) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
+	c.calls.Add(1)
+	data, err := []byte{1}, error(nil)
+	if c.encoded != nil {
+		data, err = c.encoded(key)
+	}
+	return data, key, err
+}
+func (c *coder) SetBitrate(int) error { return nil }
+func (c *coder) Close() error         { c.closed.Store(true); return nil }
+
+// story runs a hub on a fake screen in a bubble of its own time, and ends it.
+func story(t *testing.T, tell func(t *testing.T, h *Hub, s screen, c *coder)) {
+	synctest.Test(t, func(t *testing.T) {
+		s, c := make(screen, 100), &coder{}
+		h := NewHub(HubConfig{
+			Watch: func() Tap { return s },
+			Open:  func() (Encoder, Packetizer, error) { c.closed.Store(false); return c, &VP8Packetizer{}, nil },
+			FPS:   30,
+			Log:   slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- h.Run(ctx) }()
+		tell(t, h, s, c)
+		cancel()
+		<-ended
+	})
+}
+
+func next(t *testing.T, v *Viewer) *Unit {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	u, err := v.Next(ctx)
+	if err != nil {
+		t.Fatalf("next unit: %v", err)
+	}
+	return u
+}
+
+// nothing fails the test if v gets a unit within d.
+func nothing(t *testing.T, v *Viewer, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if u, err := v.Next(ctx); err == nil {
+		t.Fatalf("unit %d (key %v) came, want none", u.Seq, u.Key)
+	}
+}
+
+func TestNobodyWatches(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		s.paint(capture.Everywhere())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if c.calls.Load() != 0 || len(s) != 1 {
+			t.Fatalf("%d pictures encoded, %d frames left; want 0 and 1", c.calls.Load(), len(s))
+		}
+
+		v := h.Join()
+		if u := next(t, v); !u.Key || u.Seq != 1 {
+			t.Fatalf("the first unit is %d, key %v", u.Seq, u.Key)
+		}
+		v.Close()
+		s.paint(capture.Everywhere())
+		s.paint(capture.Everywhere())
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if c.closed.Load() || c.calls.Load() != 1 {
+			t.Fatalf("in the linger: closed %v, %d calls; want an idle encoder", c.closed.Load(), c.calls.Load())
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if !c.closed.Load() || h.Status().Running {
+			t.Fatal("after the linger the encoder still runs")
+		}
+
+		v = h.Join()
+		if u := next(t, v); !u.Key || u.Seq != 2 {
+			t.Fatalf("the first unit of the second session is %d, key %v", u.Seq, u.Key)
+		}
+	})
+}
+
+func TestStillScreen(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		v := h.Join()
+		s.paint(capture.Everywhere())
+		first := next(t, v)
+		s.paint(capture.Damage{}) // an unchanged frame
+		nothing(t, v, 500*time.Millisecond)
+
+		asked := time.Now()
+		h.RequestKeyframe("pli")
+		u := next(t, v)
+		if !u.Key || time.Since(asked) > time.Second/30 {
+			t.Fatalf("key %v after %v; a still screen is no excuse", u.Key, time.Since(asked))
+		}
+		if !u.Captured.After(first.Captured) {
+			t.Fatalf("captured %v, not after %v", u.Captured, first.Captured)
+		}
+	})
+}
+
+func TestStormOfRequests(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		v := h.Join()
+		s.paint(capture.Everywhere())
+		next(t, v)
+		start := time.Now()
+		for range 99 { // until 1.98 s
+			h.RequestKeyframe("pli")
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		var keys []time.Duration
+		for len(v.queue) > 0 {
+			keys = append(keys, next(t, v).Captured.Sub(start))
+		}
+		if len(keys) != 4 || keys[3] != 2*time.Second {
+			t.Fatalf("keys at %v, want one each 500 ms, and one for the last request", keys)
+		}
+		nothing(t, v, 5*time.Second)
+		if got := h.Status().KeyReasons; got["pli"] != 99 || got["join"] != 1 {
+			t.Fatalf("reasons %v", got)
+		}
+	})
+}
+
+func TestNewViewerWaitsForAKey(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		a := h.Join()
+		s.paint(capture.Everywhere())
+		next(t, a)
+		b := h.Join() // its key may not come before 500 ms
+		c2 := h.Join()
+		for range 3 {
+			s.paint(capture.Everywhere())
+			synctest.Wait()
+		}
+		ub, uc := next(t, b), next(t, c2)
+		if !ub.Key || ub != uc {
+			t.Fatalf("units %d and %d, want one key frame for both", ub.Seq, uc.Seq)
+		}
+		if h.Status().Keys != 2 {
+			t.Fatalf("%d key frames, want 2", h.Status().Keys)
+		}
+	})
+}
+
+func TestStalledViewer(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		good, stalled := h.Join(), h.Join()
+		s.paint(capture.Everywhere())
+		last := next(t, good)
+		for range 30 * 60 {
+			time.Sleep(time.Second / 30)
+			s.paint(capture.Everywhere())
+			u := next(t, good)
+			if u.Seq != last.Seq+1 {
+				t.Fatalf("unit %d follows %d", u.Seq, last.Seq)
+			}
+			last = u
+		}
+		if keys := h.Status().Keys; keys != 1 {
+			t.Fatalf("a viewer that does not read cost %d key frames", keys-1)
+		}
+
+		for len(stalled.queue) > 0 {
+			next(t, stalled)
+		}
+		back := next(t, stalled)
+		if !back.Key {
+			t.Fatal("after a gap the viewer got something else than a key frame")
+		}
+		s.paint(capture.Everywhere())
+		if u := next(t, stalled); u.Seq != back.Seq+1 {
+			t.Fatalf("unit %d follows %d", u.Seq, back.Seq)
+		}
+	})
+}
+
+func TestSlowViewerCostsTheOthersLittle(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		good, slow := h.Join(), h.Join()
+		s.paint(capture.Everywhere())
+		next(t, good)
+		for i := range 30 * 20 {
+			time.Sleep(time.Second / 30)
+			s.paint(capture.Everywhere())
+			for next(t, good); len(good.queue) > 0; {
+				next(t, good)
+			}
+			slow.RequestKeyframe("pli")
+			if i%3 == 0 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+				slow.Next(ctx)
+				cancel()
+			}
+		}
+		if keys := h.Status().Keys; keys < 3 || keys > 11 {
+			t.Fatalf("%d key frames in 20 s, want at most one in 2 s and some", keys)
+		}
+	})
+}
+
+func TestBrokenEncoder(t *testing.T) {
+	broken := errors.New("broken")
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		v := h.Join()
+		s.paint(capture.Everywhere())
+		next(t, v)
+		failures := 2
+		c.encoded = func(bool) ([]byte, error) {
+			if failures--; failures >= 0 {
+				return nil, broken
+			}
+			return []byte{1}, nil
+		}
+		s.paint(capture.Everywhere())
+		if u := next(t, v); !u.Key {
+			t.Fatal("a new encoder must begin with a key frame")
+		}
+
+		failures = 3
+		s.paint(capture.Everywhere())
+		if _, err := v.Next(t.Context()); !errors.Is(err, broken) {
+			t.Fatalf("after three failures viewers get %v", err)
+		}
+		if _, err := h.Join().Next(t.Context()); !errors.Is(err, broken) {
+			t.Fatalf("who joins later gets %v", err)
+		}
+	})
+}
+
+func TestDroppedPictureComesLater(t *testing.T) {
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		v := h.Join()
+		s.paint(capture.Everywhere())
+		next(t, v)
+		drops := 3
+		c.encoded = func(bool) ([]byte, error) {
+			if drops--; drops >= 0 {
+				return nil, nil
+			}
+			return []byte{1}, nil
+		}
+		start := time.Now()
+		s.paint(capture.Everywhere())
+		if next(t, v); time.Since(start) != 3*(time.Second/30) {
+			t.Fatalf("the picture came after %v", time.Since(start))
+		}
+		nothing(t, v, 10*time.Second)
+		if c.calls.Load() != 5 || h.Status().Dropped != 3 {
+			t.Fatalf("%d calls, %d dropped", c.calls.Load(), h.Status().Dropped)
+		}
+	})
+}
+
+func TestLostScreen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHub(HubConfig{
+			Watch: func() Tap { return lostScreen{} },
+			Open:  func() (Encoder, Packetizer, error) { return &coder{}, &VP8Packetizer{}, nil },
+			Log:   slog.New(slog.DiscardHandler),
+		})
+		v := h.Join()
+		if err := h.Run(t.Context()); !errors.Is(err, capture.ErrLost) {
+			t.Fatalf("Run: %v", err)
+		}
+		if _, err := v.Next(t.Context()); !errors.Is(err, capture.ErrLost) {
+			t.Fatalf("Next: %v", err)
+		}
+	})
+}
+
+type lostScreen struct{}
+
+func (lostScreen) Close() {}
+func (lostScreen) Next(context.Context) (capture.Update, error) {
+	return capture.Update{}, capture.ErrLost
+}

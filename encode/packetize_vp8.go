@@ -1,0 +1,37 @@
+package encode
+
+// VP8Packetizer makes payloads after RFC 7741 section 4.2. The descriptor is
+// that of the base temporal layer with a 15-bit picture id, six bytes in every
+// packet. The zero value is ready.
+type VP8Packetizer struct {
+	pictureID uint16 // 15 bits
+	tl0       uint8  // TL0PICIDX of the next picture
+}
+
+const (
+	vp8Extended = 0x80 // X: the extension byte follows
+	vp8Start    = 0x10 // S: start of a partition, with PID 0
+
+	vp8HasPictureID = 0x80 // I
+	vp8HasTL0PicIdx = 0x40 // L
+	vp8HasTID       = 0x20 // T
+
+	vp8LongPictureID = 0x80 // M: 15 bits
+)
+
+// Packetize implements Packetizer.
+func (p *VP8Packetizer) Packetize(data []byte, _ bool) ([][]byte, error) {
+	payloads := split(data, 6, func(b []byte, first, _ bool) {
+		b[0] = vp8Extended
+		if first {
+			b[0] |= vp8Start
+		}
+		b[1] = vp8HasPictureID | vp8HasTL0PicIdx | vp8HasTID
+		b[2], b[3] = vp8LongPictureID|byte(p.pictureID>>8), byte(p.pictureID)
+		b[4] = p.tl0
+		b[5] = 0 // TID 0, Y 0, KEYIDX unused
+	})
+	p.pictureID = (p.pictureID + 1) & 0x7fff
+	p.tl0++
+	return payloads, nil
+}

@@ -1,0 +1,129 @@
+//go:build !novpx
+
+#include "vpx.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <vpx/vp8cx.h>
+#include <vpx/vpx_encoder.h>
+
+struct encoder {
+	vpx_codec_ctx_t ctx;
+	vpx_codec_enc_cfg_t cfg;
+	vpx_image_t image;
+	int mapped; // an active map is in force
+};
+
+static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
+	if (!err) return NULL;
+	const char *detail = ctx ? vpx_codec_error_detail(ctx) : NULL;
+	return detail ? detail : vpx_codec_err_to_string(err);
+}
+
+// Screen content, one thread, no key frame but on request, and a quantizer
+// floor that keeps a still desktop from using the whole bitrate.
+static vpx_codec_err_t set_vp8(vpx_codec_ctx_t *c) {
+	vpx_codec_err_t err;
+	if ((err = vpx_codec_control(c, VP8E_SET_CPUUSED, -6))) return err; // below -6 it no longer finds scrolling
+	if ((err = vpx_codec_control(c, VP8E_SET_SCREEN_CONTENT_MODE, 1))) return err;
+	if ((err = vpx_codec_control(c, VP8E_SET_STATIC_THRESHOLD, 100))) return err;
+	if ((err = vpx_codec_control(c, VP8E_SET_MAX_INTRA_BITRATE_PCT, 900))) return err;
+	if ((err = vpx_codec_control(c, VP8E_SET_NOISE_SENSITIVITY, 0))) return err;
+	return vpx_codec_control(c, VP8E_SET_TOKEN_PARTITIONS, VP8_ONE_TOKENPARTITION);
+}
+
+static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
+	vpx_codec_err_t err;
+	if ((err = vpx_codec_control(c, VP8E_SET_CPUUSED, 9))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_TUNE_CONTENT, VP9E_CONTENT_SCREEN))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_AQ_MODE, 3))) return err;
+	if ((err = vpx_codec_control(c, VP8E_SET_STATIC_THRESHOLD, 1))) return err;
+	if ((err = vpx_codec_control(c, VP8E_SET_MAX_INTRA_BITRATE_PCT, 900))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_NOISE_SENSITIVITY, 0))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_ROW_MT, 1))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_SPACE, VPX_CS_BT_601))) return err;
+	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_RANGE, VPX_CR_STUDIO_RANGE))) return err;
+	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, 0);
+}
+
+const char *encoder_open(encoder **out, int vp9, int width, int height, int kbps) {
+	vpx_codec_iface_t *iface = vp9 ? vpx_codec_vp9_cx() : vpx_codec_vp8_cx();
+	encoder *e = calloc(1, sizeof *e);
+	if (!e) return "out of memory";
+	vpx_codec_err_t err = vpx_codec_enc_config_default(iface, &e->cfg, 0);
+	if (err) {
+		free(e);
+		return why(NULL, err);
+	}
+	e->cfg.g_w = width;
+	e->cfg.g_h = height;
+	e->cfg.g_timebase.num = 1;
+	e->cfg.g_timebase.den = 90000;
+	e->cfg.g_threads = 1;
+	e->cfg.g_pass = VPX_RC_ONE_PASS;
+	e->cfg.g_lag_in_frames = 0;
+	e->cfg.g_error_resilient = 0;
+	e->cfg.kf_mode = VPX_KF_DISABLED;
+	e->cfg.rc_end_usage = VPX_CBR;
+	e->cfg.rc_target_bitrate = kbps;
+	e->cfg.rc_min_quantizer = vp9 ? 10 : 8;
+	e->cfg.rc_max_quantizer = 56;
+	e->cfg.rc_undershoot_pct = 100;
+	e->cfg.rc_overshoot_pct = 15;
+	e->cfg.rc_buf_sz = 1000;
+	e->cfg.rc_buf_initial_sz = 500;
+	e->cfg.rc_buf_optimal_sz = 600;
+	e->cfg.rc_dropframe_thresh = 30;
+	e->cfg.rc_resize_allowed = 0;
+	if ((err = vpx_codec_enc_init(&e->ctx, iface, &e->cfg, 0))) {
+		free(e);
+		return why(NULL, err);
+	}
+	if ((err = vp9 ? set_vp9(&e->ctx) : set_vp8(&e->ctx))) {
+		encoder_close(e);
+		return why(NULL, err);
+	}
+	*out = e;
+	return NULL;
+}
+
+const char *encoder_bitrate(encoder *e, int kbps) {
+	e->cfg.rc_target_bitrate = kbps;
+	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
+}
+
+const char *encoder_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
+	int stride_y, int stride_c, int64_t pts, unsigned long duration, int key, uint8_t *map, packet *out) {
+	vpx_codec_err_t err;
+	memset(out, 0, sizeof *out);
+	if (map || e->mapped) {
+		vpx_active_map_t active = {map, (e->cfg.g_h + 15) / 16, (e->cfg.g_w + 15) / 16};
+		if ((err = vpx_codec_control(&e->ctx, VP8E_SET_ACTIVEMAP, &active))) return why(&e->ctx, err);
+		e->mapped = map != NULL;
+	}
+	vpx_image_t *image = vpx_img_wrap(&e->image, VPX_IMG_FMT_I420, e->cfg.g_w, e->cfg.g_h, 1, (unsigned char *)y);
+	if (!image) return "picture size";
+	image->planes[VPX_PLANE_U] = (unsigned char *)u;
+	image->planes[VPX_PLANE_V] = (unsigned char *)v;
+	image->stride[VPX_PLANE_Y] = stride_y;
+	image->stride[VPX_PLANE_U] = image->stride[VPX_PLANE_V] = stride_c;
+	image->cs = VPX_CS_BT_601;
+	image->range = VPX_CR_STUDIO_RANGE;
+	err = vpx_codec_encode(&e->ctx, image, pts, duration, key ? VPX_EFLAG_FORCE_KF : 0, VPX_DL_REALTIME);
+	memset(image->planes, 0, sizeof image->planes);
+	if (err) return why(&e->ctx, err);
+
+	const vpx_codec_cx_pkt_t *p;
+	for (vpx_codec_iter_t it = NULL; (p = vpx_codec_get_cx_data(&e->ctx, &it));) {
+		if (p->kind != VPX_CODEC_CX_FRAME_PKT) continue;
+		out->data = p->data.frame.buf;
+		out->size = p->data.frame.sz;
+		out->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
+	}
+	return NULL;
+}
+
+void encoder_close(encoder *e) {
+	vpx_codec_destroy(&e->ctx);
+	free(e);
+}

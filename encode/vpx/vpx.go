@@ -1,0 +1,109 @@
+//go:build !novpx
+
+package vpx
+
+/*
+#cgo pkg-config: vpx
+#cgo CFLAGS: -O2
+#include "vpx.h"
+#include <vpx/vpx_codec.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"time"
+	"unsafe"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// Version is the version of libvpx in use.
+func Version() string { return C.GoString(C.vpx_codec_version_str()) }
+
+// Encoder is an encode.Encoder. A new size begins with a key frame.
+type Encoder struct {
+	name string
+	vp9  C.int
+	kbps C.int
+
+	c    *C.encoder // nil before the first picture and after Close
+	size image.Point
+
+	clock clock
+}
+
+// NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
+// pictures a second.
+func NewVP8(bitrate, fps int) *Encoder {
+	return &Encoder{name: "vp8", kbps: kilo(bitrate), clock: clock{fps: fps}}
+}
+
+// NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
+func NewVP9(bitrate, fps int) *Encoder {
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), clock: clock{fps: fps}}
+}
+
+func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
+
+// Encode implements encode.Encoder.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+	if e.c == nil || p.Size != e.size {
+		if err := e.open(p.Size); err != nil {
+			return nil, false, err
+		}
+		key = true
+	}
+	pts, duration := e.clock.tick(at)
+	var force C.int
+	if key {
+		force = 1
+	}
+	var out C.packet
+	if why := C.encoder_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(pts), C.ulong(duration), force, nil, &out); why != nil {
+		return nil, false, e.failed("encode", why)
+	}
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+
+func (e *Encoder) open(size image.Point) error {
+	if err := e.Close(); err != nil {
+		return err
+	}
+	if why := C.encoder_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
+		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
+	}
+	e.size = size
+	return nil
+}
+
+// SetBitrate implements encode.Encoder.
+func (e *Encoder) SetBitrate(bitsPerSecond int) error {
+	e.kbps = kilo(bitsPerSecond)
+	if e.c == nil {
+		return nil
+	}
+	if why := C.encoder_bitrate(e.c, e.kbps); why != nil {
+		return e.failed("set the bitrate", why)
+	}
+	return nil
+}
+
+// Close implements encode.Encoder. It may be called twice.
+func (e *Encoder) Close() error {
+	if e.c != nil {
+		C.encoder_close(e.c)
+		e.c = nil
+	}
+	return nil
+}
+
+func (e *Encoder) failed(doing string, why *C.char) error {
+	return fmt.Errorf("libvpx %s: %s: %w", e.name, doing, errors.New(C.GoString(why)))
+}

@@ -1,0 +1,82 @@
+// Deskwhep is a WHEP endpoint for a desktop: it captures the screen, encodes it
+// once in real time, and lets any compliant WHEP player pull it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"deskwhep/encode"
+)
+
+// version is set by the linker for releases.
+var version = "dev"
+
+// commands is the command line.
+type commands struct {
+	Serve   serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
+	Version versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(out io.Writer) error {
+	_, err := fmt.Fprintf(out, "deskwhep %s\n%s\n", version, strings.Join(encode.Libraries(), "\n"))
+	return err
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	var code exit
+	if errors.As(err, &code) {
+		os.Exit(int(code))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "deskwhep:", err)
+		os.Exit(1)
+	}
+}
+
+// exit is an error that has been told already and sets the exit code.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// run runs the command in args until it is done or ctx ends.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var c commands
+	var code *exit
+	parser, err := kong.New(&c,
+		kong.Name("deskwhep"),
+		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
+		kong.DefaultEnvars("DESKWHEP"),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(n int) { e := exit(n); code = &e }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.BindTo(stdout, (*io.Writer)(nil)),
+	)
+	if err != nil {
+		return fmt.Errorf("command line: %w", err)
+	}
+	k, err := parser.Parse(args)
+	if code != nil { // --help has been printed
+		if *code == 0 {
+			return nil
+		}
+		return *code
+	}
+	if err != nil {
+		return fmt.Errorf("%w; see deskwhep --help", err)
+	}
+	return k.Run()
+}
