@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"deskwhep/capture/card"
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
@@ -176,4 +178,73 @@ func TestDesktopInChromium(t *testing.T) {
 		t.Errorf("%d encoders for three viewers", n)
 	}
 	p.stop(t)
+}
+
+// cardStamp reads the test card's stamp off the page's video.
+func cardStamp(t *testing.T, ctx context.Context) (card.Stamp, error) {
+	t.Helper()
+	type corner struct {
+		W, H, Columns int
+		Luma          []int
+	}
+	got := evaluate[corner](t, ctx, `(() => {
+		const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
+		const columns = Math.ceil(w / 2), rows = Math.ceil(h / 4);
+		const canvas = new OffscreenCanvas(columns, rows), g = canvas.getContext("2d");
+		g.drawImage(v, 0, 0);
+		const d = g.getImageData(0, 0, columns, rows).data, luma = [];
+		for (let i = 0; i < d.length; i += 4) luma.push(d[i + 1]);
+		return { W: w, H: h, Columns: columns, Luma: luma };
+	})()`)
+	return card.ReadStamp(image.Pt(got.W, got.H), func(x, y int) uint8 { return uint8(got.Luma[y*got.Columns+x]) })
+}
+
+// TestDisplayGoesAndComesBack ends the X server under a watching browser: the
+// viewer gets the card with the reason, and then the desktop again.
+func TestDisplayGoesAndComesBack(t *testing.T) {
+	d := startDesktop(t, image.Pt(800, 600))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display)
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	isPattern := func() bool { _, colours := pixels(t, v); _, err := patternStep(colours); return err == nil }
+	eventually(t, "the desktop is shown", isPattern)
+
+	d.stop()
+	eventually(t, "the card is shown", func() bool { _, err := cardStamp(t, v); return err == nil })
+	screenshot(t, v, "card")
+	d.start(t) // under the number that it had
+	d.paintPattern(t, 0)
+	eventually(t, "the desktop is shown again", isPattern)
+	if n := evaluate[int](t, v, `performance.getEntriesByType("resource").filter((r) => r.name.endsWith("/whep")).length`); n != 1 {
+		t.Errorf("the player connected %d times; one session should outlive the display", n)
+	}
+}
+
+// TestCardStream plays the second stream by its name, and the screen's absence.
+func TestCardStream(t *testing.T) {
+	p := startProgram(t, "")
+	tab := startBrowser(t)
+	for _, path := range []string{"/play/card", "/"} {
+		v := tab()
+		watch(t, v, p.url+path)
+		eventually(t, "the card's stamp can be read", func() bool { _, err := cardStamp(t, v); return err == nil })
+	}
+}
+
+// TestServerRestart ends the program under a watching browser and starts it
+// again: the page plays again by itself.
+func TestServerRestart(t *testing.T) {
+	p := startProgram(t, "", "--source", "card")
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	p.stop(t)
+	address := strings.TrimPrefix(p.url, "http://")
+	if _, err := chromedp.Run(v, chromedp.WaitVisible(`#state[data-state="connecting"]`)); err != nil {
+		t.Fatal(err)
+	}
+	startProgram(t, "", "--source", "card", "--listen", address)
+	if _, err := chromedp.Run(v, chromedp.WaitVisible(`#state[data-state="playing"]`)); err != nil {
+		t.Fatalf("the page does not play again: %v", err)
+	}
 }

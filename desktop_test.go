@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/jezek/xgb"
 	"github.com/jezek/xgb/xproto"
+	"github.com/pion/ice/v4"
+	"github.com/pion/webrtc/v4"
 )
 
 // bin is the program under test, built once.
@@ -48,26 +51,35 @@ type desktop struct {
 
 func startDesktop(t *testing.T, size image.Point) *desktop {
 	t.Helper()
+	d := &desktop{size: size}
+	d.start(t)
+	t.Cleanup(func() { d.stop() })
+	return d
+}
+
+// start starts the X server, again under the number that it had.
+func (d *desktop) start(t *testing.T) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", size.X, size.Y),
-		"-noreset", "-nolisten", "tcp")
-	cmd.ExtraFiles = []*os.File{w}
-	if err := cmd.Start(); err != nil {
+	args := []string{"-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", d.size.X, d.size.Y), "-noreset", "-nolisten", "tcp"}
+	if d.display != "" {
+		args = append([]string{d.display}, args...)
+	}
+	d.cmd = exec.Command("Xvfb", args...)
+	d.cmd.ExtraFiles = []*os.File{w}
+	if err := d.cmd.Start(); err != nil {
 		t.Fatalf("start Xvfb (Debian package xvfb): %v", err)
 	}
 	w.Close()
-	d := &desktop{cmd: cmd, size: size}
-	t.Cleanup(d.stop)
 	number, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {
 		t.Fatalf("Xvfb did not come up: %v", err)
 	}
 	d.display = ":" + strings.TrimSpace(number)
-	return d
 }
 
 func (d *desktop) stop() {
@@ -239,4 +251,19 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 	t.Fatalf("waited in vain: %s", what)
+}
+
+// udpMux gives a player one loopback socket of its own, which the test can
+// close.
+func udpMux(t *testing.T, s *webrtc.SettingEngine) *ice.UDPMuxDefault {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: c})
+	t.Cleanup(func() { _ = mux.Close(); _ = c.Close() })
+	s.SetICEUDPMux(mux)
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
+	return mux
 }
