@@ -70,7 +70,7 @@ func credential(to *string, value string, least int) error {
 		return syntax("an ICE credential has %d to 256 characters of A-Z a-z 0-9 + /", least)
 	}
 	if *to != "" && *to != value {
-		return syntax("all bundled sections share one ICE user fragment and password")
+		return syntax("there are two different ICE user fragments or passwords")
 	}
 	*to = value
 	return nil

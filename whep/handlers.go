@@ -55,10 +55,15 @@ func (s *Server) post(c echo.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	admitted := false
+	defer func() {
+		if !admitted {
+			cancel(err)
+			s.release()
+		}
+	}()
 	ses, answer, err := s.open(narrow(st, r.URL.Query()["codec"]), name, o, cancel)
 	if err != nil {
-		cancel(err)
-		s.release()
 		return err
 	}
 	h := c.Response().Header()
@@ -66,6 +71,7 @@ func (s *Server) post(c echo.Context) error {
 	h.Set("ETag", ses.etag)
 	h.Set("Accept-Patch", fragmentType)
 	s.iceServers(h)
+	admitted = true
 	s.admit(ctx, ses)
 	return c.Blob(http.StatusCreated, sdpType, []byte(answer))
 }

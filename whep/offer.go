@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -228,51 +229,81 @@ func readFormats(m *sdp.MediaDescription) ([]rtpmap, error) {
 	return maps, nil
 }
 
-// readTransport takes the ICE and DTLS attributes, which may stand at session
-// level or in any bundled section, the tagged one first (RFC 9429, 5.2.1).
+// readTransport takes the ICE and DTLS attributes. They may stand in the tagged
+// section, at session level, or in any other bundled section (RFC 9429, 5.2.1);
+// each is taken from the first of these that has it, since sections that could
+// still be unbundled have their own.
 func (o *offer) readTransport(d *sdp.SessionDescription) error {
-	hashes := 0
-	levels := append([][]sdp.Attribute{d.Attributes}, make([][]sdp.Attribute, 0, len(d.MediaDescriptions))...)
+	tagged := o.tagged()
+	levels := [][]sdp.Attribute{d.MediaDescriptions[tagged].Attributes, d.Attributes}
 	for i, m := range d.MediaDescriptions {
-		if o.sections[i].live && o.bundled(o.sections[i].mid) {
+		if i != tagged && o.sections[i].live && o.bundled(o.sections[i].mid) {
 			levels = append(levels, m.Attributes)
 		}
 	}
+	weak := false
 	for _, attributes := range levels {
+		var level offer
 		for _, a := range attributes {
-			var err error
-			switch a.Key {
-			case "ice-ufrag":
-				err = credential(&o.ufrag, a.Value, 4)
-			case "ice-pwd":
-				err = credential(&o.pwd, a.Value, 22)
-			case "setup":
-				err = o.readSetup(a.Value)
-			case "fingerprint":
-				hashes++
-				err = o.readFingerprint(a.Value)
-			case "candidate":
-				var usable bool
-				if usable, err = readCandidate(a.Value); usable && !slices.Contains(o.candidates, a.Value) {
-					o.candidates = append(o.candidates, a.Value)
-				}
-			}
-			if err != nil {
+			if err := level.readAttribute(a); err != nil {
 				return err
 			}
+			weak = weak || a.Key == "fingerprint"
+		}
+		o.ufrag, o.pwd = cmp.Or(o.ufrag, level.ufrag), cmp.Or(o.pwd, level.pwd)
+		o.setup = cmp.Or(o.setup, level.setup)
+		if len(o.fingerprints) == 0 {
+			o.fingerprints = level.fingerprints
+		}
+		if len(o.candidates) == 0 {
+			o.candidates = level.candidates
 		}
 	}
 	switch {
 	case o.ufrag == "" || o.pwd == "":
 		return syntax("the offer has no a=ice-ufrag or no a=ice-pwd")
-	case hashes == 0:
-		return syntax("the offer has no a=fingerprint")
-	case len(o.fingerprints) == 0:
+	case len(o.fingerprints) == 0 && weak:
 		return unservable("no a=fingerprint uses sha-256 or a stronger hash")
+	case len(o.fingerprints) == 0:
+		return syntax("the offer has no a=fingerprint")
 	case len(o.candidates) > maxCandidates:
 		return unservable("the offer has %d candidates; at most %d are looked at", len(o.candidates), maxCandidates)
 	case o.setup == "":
 		o.setup = "actpass" // mandatory in an offer (RFC 8842, 5.2); its absence harms nobody
+	}
+	return nil
+}
+
+// tagged is the section whose transport the bundle will use: the first in the
+// group that can be served, else the first.
+func (o *offer) tagged() int {
+	for _, mid := range o.bundle {
+		for i, s := range o.sections {
+			if s.mid == mid && s.live && s.receives && len(s.formats) > 0 {
+				return i
+			}
+		}
+	}
+	return 0
+}
+
+// readAttribute takes one attribute of a level.
+func (o *offer) readAttribute(a sdp.Attribute) error {
+	switch a.Key {
+	case "ice-ufrag":
+		return credential(&o.ufrag, a.Value, 4)
+	case "ice-pwd":
+		return credential(&o.pwd, a.Value, 22)
+	case "setup":
+		return o.readSetup(a.Value)
+	case "fingerprint":
+		return o.readFingerprint(a.Value)
+	case "candidate":
+		usable, err := readCandidate(a.Value)
+		if usable && !slices.Contains(o.candidates, a.Value) {
+			o.candidates = append(o.candidates, a.Value)
+		}
+		return err
 	}
 	return nil
 }
@@ -282,7 +313,7 @@ func (o *offer) readSetup(value string) error {
 		return syntax("a=setup:%s cannot be offered; use actpass", clip(value))
 	}
 	if o.setup != "" && o.setup != value {
-		return syntax("all bundled sections share one a=setup")
+		return syntax("there are two different a=setup")
 	}
 	o.setup = value
 	return nil

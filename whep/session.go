@@ -100,12 +100,12 @@ func (r *route) wait(ctx context.Context) error {
 // open negotiates a session: it makes the stack's connection, adds a track for
 // each section that is served, and returns the answer.
 // The session ends when cancel is called, which it may do itself.
-func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCauseFunc) (ses *session, answer string, err error) {
+func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCauseFunc) (_ *session, answer string, err error) {
 	video, audio, err := o.plan()
 	if err != nil {
 		return nil, "", err
 	}
-	ses = &session{
+	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
 		gathered: make(chan *webrtc.ICECandidate, 64), cancel: cancel, offer: o, etag: newETag(), version: 1,
 	}
