@@ -40,6 +40,7 @@ type Config struct {
 	SessionToken bool     // PATCH and DELETE need the token too; the session URL alone does not do
 	CORSOrigin   string   // "*", or one origin; empty for "*"
 	MaxViewers   int      // sessions at a time; 0 for 32
+	PostRate     int      // POSTs per second of one address, four times as many in a burst; 0 for 10
 	ICEServers   []ICEServer
 
 	PublicIPs         []string // advertised instead of the interfaces' private addresses
@@ -86,6 +87,9 @@ func New(listen string, cfg Config) (*Server, error) {
 	if cfg.MaxViewers == 0 {
 		cfg.MaxViewers = 32
 	}
+	if cfg.PostRate == 0 {
+		cfg.PostRate = 10
+	}
 	if cfg.SetupTimeout == 0 {
 		cfg.SetupTimeout = 10 * time.Second
 	}
@@ -107,7 +111,7 @@ func New(listen string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(), sessions: map[string]*session{}}
+	s := &Server{cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(cfg.PostRate), sessions: map[string]*session{}}
 	if s.settings, err = p.settings(cfg.PublicIPs); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
