@@ -411,3 +411,23 @@ func TestNeverConnects(t *testing.T) {
 	eventually(t, "the session is given up", func() bool { return in.Viewers() == 0 })
 	request(t, http.MethodGet, "http://"+in.Addr().String()+h.Get("Location"), "", "", "", http.StatusNotFound)
 }
+
+// TestTCPViewer plays over the HTTP port alone: a network that lets no UDP
+// through.
+func TestTCPViewer(t *testing.T) {
+	in := startInside(t, image.Pt(320, 240), nil)
+	p := startPlayer(t, in.url, func(s *webrtc.SettingEngine) {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+	})
+	_, key, _ := p.frame(t)
+	if !key {
+		t.Error("the first frame is no key frame")
+	}
+	pair, err := p.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
+	if err != nil || pair == nil {
+		t.Fatalf("no selected pair: %v", err)
+	}
+	if pair.Remote.Protocol != webrtc.ICEProtocolTCP || int(pair.Remote.Port) != int(in.Addr().Port()) {
+		t.Errorf("the pair is %v", pair)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,11 +37,12 @@ type Config struct {
 	Streams map[string]Stream // by the last part of their URL
 	Default string            // the stream of /whep itself
 
-	Tokens       []string // any of them opens every stream; none: open to all
-	SessionToken bool     // PATCH and DELETE need the token too; the session URL alone does not do
-	CORSOrigin   string   // "*", or one origin; empty for "*"
-	MaxViewers   int      // sessions at a time; 0 for 32
-	PostRate     int      // POSTs per second of one address, four times as many in a burst; 0 for 10
+	Tokens       []string    // any of them opens every stream; none: open to all
+	SessionToken bool        // PATCH and DELETE need the token too; the session URL alone does not do
+	CORSOrigin   string      // "*", or one origin; empty for "*"
+	TLS          *tls.Config // HTTPS when not nil; certificates come from it
+	MaxViewers   int         // sessions at a time; 0 for 32
+	PostRate     int         // POSTs per second of one address, four times as many in a burst; 0 for 10
 	ICEServers   []ICEServer
 
 	PublicIPs         []string // advertised instead of the interfaces' private addresses
@@ -131,6 +133,7 @@ func (s *Server) Handler() http.Handler { return s.echo }
 func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           s.echo,
+		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -141,7 +144,13 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(s.ports.split)
 	g.Go(func() error {
-		if err := server.Serve(s.ports.web); !errors.Is(err, http.ErrServerClosed) {
+		var err error
+		if s.cfg.TLS != nil {
+			err = server.ServeTLS(s.ports.web, "", "")
+		} else {
+			err = server.Serve(s.ports.web)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve http: %w", err)
 		}
 		return nil
