@@ -154,20 +154,27 @@ func (c *conn) read(p []byte, deadline time.Time) (int, error) {
 	return 0, c.lost(err)
 }
 
-// need waits until n bytes lie at in[pos:], whatever wakes it meanwhile.
-func (c *conn) need(n int) error {
-	for c.end-c.pos < n {
-		if err := c.fill(n, time.Time{}); err == errWoken && c.stopped() {
-			return errStopped
-		} else if err != nil && err != errWoken {
-			return err
+// insist reads once into p, for as long as anybody wants it and a little
+// longer: after a reply that was not waited for the connection is of no use.
+func (c *conn) insist(p []byte) (int, error) {
+	const grace = 500 * time.Millisecond
+	var deadline time.Time
+	for {
+		n, err := c.read(p, deadline)
+		switch {
+		case err != errWoken:
+			return n, err
+		case !c.stopped(): // woken for something that is seen to later
+		case deadline.IsZero():
+			deadline = time.Now().Add(grace)
+		case time.Now().After(deadline):
+			return 0, errStopped
 		}
 	}
-	return nil
 }
 
-// fill reads once, with room for n bytes at in[pos:].
-func (c *conn) fill(n int, deadline time.Time) error {
+// room is where to read to, so that n bytes fit at in[pos:].
+func (c *conn) room(n int) []byte {
 	if c.pos == c.end {
 		c.pos, c.end = 0, 0
 	}
@@ -179,9 +186,19 @@ func (c *conn) fill(n int, deadline time.Time) error {
 		c.end = copy(into, c.in[c.pos:c.end])
 		c.in, c.pos = into, 0
 	}
-	m, err := c.read(c.in[c.end:], deadline)
-	c.end += m
-	return err
+	return c.in[c.end:]
+}
+
+// need waits until n bytes lie at in[pos:].
+func (c *conn) need(n int) error {
+	for c.end-c.pos < n {
+		m, err := c.insist(c.room(n))
+		if err != nil {
+			return err
+		}
+		c.end += m
+	}
+	return nil
 }
 
 // readFull fills p with what comes next.
@@ -190,9 +207,7 @@ func (c *conn) readFull(p []byte) error {
 	c.pos += n
 	for p = p[n:]; len(p) > 0; p = p[n:] {
 		var err error
-		if n, err = c.read(p, time.Time{}); err == errWoken && c.stopped() {
-			return errStopped
-		} else if err != nil && err != errWoken {
+		if n, err = c.insist(p); err != nil {
 			return err
 		}
 	}
@@ -327,9 +342,11 @@ func (c *conn) wait(deadline time.Time) error {
 		return err
 	}
 	if c.end-c.pos < 32 {
-		if err := c.fill(32, deadline); err != nil && err != errWoken {
+		m, err := c.read(c.room(32), deadline)
+		if err != nil && err != errWoken {
 			return err
 		}
+		c.end += m
 	}
 	for c.end-c.pos >= 32 {
 		m, err := c.message(true)

@@ -185,7 +185,7 @@ func (c *conn) queryExtensions() error {
 			seq[i] = c.put(op, 0, e.major, e.minor)
 		}
 	}
-	for i, e := range extensions {
+	for i := range extensions {
 		x := &c.ext[i]
 		if x.opcode == 0 {
 			continue

@@ -162,12 +162,16 @@ func (s *Source) start() (err error) {
 }
 
 // Next implements capture.Source. It waits on the server's socket, so that a
-// still desktop costs nothing but the check every Options.Verify.
+// still desktop costs nothing but the check every Options.Verify. After the end
+// of ctx the source can still be used, unless the server did not answer either.
 func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	s.conn.watch(ctx)
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("capture display %q: %w", s.opt.Display, err)
+		}
 		f, err := s.step()
 		if s.conn.closed.Load() {
 			if f != nil {
@@ -178,7 +182,7 @@ func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 		if f != nil {
 			return f, nil
 		}
-		if err == nil || err == errStopped {
+		if err == errStopped {
 			err = ctx.Err()
 		}
 		if err != nil {
