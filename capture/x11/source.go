@@ -271,7 +271,7 @@ func (s *Source) take(b *buffer, check, asked bool) (*capture.Frame, error) {
 	s.damaged, s.box, s.painted = false, image.Rectangle{}, time.Time{}
 	all := s.whole || check || s.damage == 0
 	err := s.grab(b, all)
-	if !s.changed.IsZero() { // the pixels may be of the size before
+	if !s.changed.IsZero() || s.gone { // the pixels may be of the size before
 		var refused *xerror
 		if errors.As(err, &refused) {
 			err = nil

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,6 +76,77 @@ func TestPaths(t *testing.T) {
 				v.settled()
 			}
 		})
+	}
+}
+
+// TestContainer captures a server in another IPC namespace: by a descriptor if
+// it can be passed, else through the socket.
+func TestContainer(t *testing.T) {
+	if out, err := exec.Command("unshare", "--ipc", "true").CombinedOutput(); err != nil {
+		t.Skipf("no IPC namespace can be made here: %v %s", err, out)
+	}
+	x := startXvfb(t, "unshare", "--ipc", "Xvfb", "-screen", "0", "320x240x24")
+	paint := newPainter(t, x)
+	paint.fill(paint.root, image.Rect(20, 30, 200, 150), 0xabcdef)
+	paint.done()
+	// SysV segments of that namespace are out of reach, for the reference too.
+	want := picture{make([]byte, 4*320*240), image.Pt(320, 240)}
+	want.fill(image.Rect(20, 30, 200, 150), 0xabcdef)
+	for display, ways := range map[string]struct {
+		way
+		sharing
+	}{x.display: {wayPixmap, shareMemfd}, (&proxy{}).start(t, x): {wayImages, shareNothing}} {
+		v := open(t, Options{Display: display})
+		if v.src.way != ways.way || v.src.sharing != ways.sharing {
+			t.Errorf("captures by way %d, sharing %d", v.src.way, v.src.sharing)
+		}
+		v.sees(want)
+	}
+}
+
+// TestLeftovers opens and closes while frames are lent: no descriptor, segment
+// or mapping stays.
+func TestLeftovers(t *testing.T) {
+	x := startX(t, "320x240x24")
+	count := func() (fds, maps int) {
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(open), strings.Count(string(text), "memfd:frame") + strings.Count(string(text), "SYSV")
+	}
+	displays := []string{x.display, (&proxy{noPixmaps: true}).start(t, x)}
+	run := func() {
+		for _, display := range displays {
+			v := open(t, Options{Display: display, Cursor: capture.CursorEmbedded})
+			f, err := v.src.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := v.src.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f.Release()
+		}
+	}
+	run()
+	fds, _ := count()
+	for range 10 {
+		run()
+	}
+	// The proxy ends its side in its own time.
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		now, maps := count()
+		if now <= fds && maps == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d descriptors after %d, %d mappings", now, fds, maps)
+		}
 	}
 }
 
@@ -286,7 +358,7 @@ func TestEightSources(t *testing.T) {
 	for _, v := range viewers {
 		running.Go(func() {
 			for until := time.Now().Add(patience); time.Now().Before(until); v.next(100 * time.Millisecond) {
-				if v.size.X > 0 && left(v, want) == 0 {
+				if v.size.X > 0 && v.wrong(want) == 0 {
 					return
 				}
 			}
@@ -294,13 +366,6 @@ func TestEightSources(t *testing.T) {
 		})
 	}
 	running.Wait()
-}
-
-// left counts the wrong pixels in the left part, where the pointer is not.
-func left(v *viewer, want *image.RGBA) int {
-	part := *v
-	part.size = want.Rect.Size()
-	return part.wrong(want)
 }
 
 func TestDepths(t *testing.T) {

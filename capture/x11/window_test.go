@@ -1,6 +1,7 @@
 package x11
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"image"
@@ -43,11 +44,7 @@ func TestWindow(t *testing.T) {
 			v.sees(want)
 			p.fill(w, image.Rect(0, 0, 5, 5), 0xffffff) // while covered
 			p.done()
-			for y := range 5 {
-				for x := range 5 {
-					copy(want.Pix[want.PixOffset(x, y):], []byte{255, 255, 255})
-				}
-			}
+			want.fill(image.Rect(0, 0, 5, 5), 0xffffff)
 			v.sees(want)
 
 			p.put(reqDestroyWindow, 0, cover)
@@ -132,25 +129,17 @@ func TestPointer(t *testing.T) {
 }
 
 // seesPointer waits for the picture with the pointer at a place.
-func (v *viewer) seesPointer(clean *image.RGBA, at image.Point) {
+func (v *viewer) seesPointer(clean picture, at image.Point) {
 	v.tb.Helper()
-	stride := 4 * clean.Rect.Dx()
 	for until := time.Now().Add(patience); ; {
-		if v.size == clean.Rect.Size() {
+		if v.size == clean.size {
 			v.src.turn.Lock()
 			pointer := v.src.pointer
 			v.src.turn.Unlock()
-			bgr := make([]byte, len(clean.Pix))
-			for i := 0; i < len(bgr); i += 4 {
-				bgr[i], bgr[i+1], bgr[i+2] = clean.Pix[i+2], clean.Pix[i+1], clean.Pix[i]
-			}
+			want := picture{bytes.Clone(clean.pix), clean.size}
 			pointer.at = at
-			pointer.draw(bgr, stride, v.size)
-			want := image.NewRGBA(clean.Rect)
-			for i := 0; i < len(bgr); i += 4 {
-				want.Pix[i], want.Pix[i+1], want.Pix[i+2] = bgr[i+2], bgr[i+1], bgr[i]
-			}
-			if n := v.wrong(want); n == 0 && v.wrong(clean) > 0 {
+			pointer.draw(want.pix, 4*want.size.X, want.size)
+			if v.wrong(want) == 0 && v.wrong(clean) > 0 {
 				return
 			}
 		}

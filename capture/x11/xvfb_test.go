@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"os"
@@ -49,24 +48,42 @@ func serveReference(job string) error {
 		_, err = os.Stdout.Write(img.Pix)
 		return err
 	}
-	return errors.ErrUnsupported
+	return measureReference(r, d)
 }
 
 func reference(tb testing.TB, x *xvfb, r image.Rectangle, d time.Duration) *exec.Cmd {
 	cmd := exec.CommandContext(tb.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "DISPLAY="+x.display, "XAUTHORITY="+x.authority, "XDG_SESSION_TYPE=x11",
-		fmt.Sprintf("X11_REFERENCE=%d %d %d %d %s", r.Min.X, r.Min.Y, r.Max.X, r.Max.Y, d))
+	cmd.Env = append(os.Environ(), "DISPLAY="+x.display, "XAUTHORITY="+x.authority, "XDG_SESSION_TYPE=x11", "GORACE=atexit_sleep_ms=0",
+		fmt.Sprintf("X11_REFERENCE=%d %d %d %d %d", r.Min.X, r.Min.Y, r.Max.X, r.Max.Y, int64(d)))
 	return cmd
 }
 
-// screen is the reference's picture: red, green, blue and 255 for each pixel.
-func screen(tb testing.TB, x *xvfb, r image.Rectangle) *image.RGBA {
+// picture is what ought to be seen: blue, green, red and 0 for each pixel.
+type picture struct {
+	pix  []byte
+	size image.Point
+}
+
+// screen is the reference's picture.
+func screen(tb testing.TB, x *xvfb, r image.Rectangle) picture {
 	tb.Helper()
 	pix, err := reference(tb, x, r, 0).Output()
 	if err != nil || len(pix) != 4*r.Dx()*r.Dy() {
 		tb.Fatalf("reference picture: %d bytes, %v", len(pix), err)
 	}
-	return &image.RGBA{Pix: pix, Stride: 4 * r.Dx(), Rect: image.Rectangle{Max: r.Size()}}
+	for i := 0; i < len(pix); i += 4 {
+		pix[i], pix[i+2], pix[i+3] = pix[i+2], pix[i], 0
+	}
+	return picture{pix, r.Size()}
+}
+
+// fill paints a rectangle.
+func (p picture) fill(r image.Rectangle, color uint32) {
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			le.PutUint32(p.pix[4*(y*p.size.X+x):], color)
+		}
+	}
 }
 
 // xvfb is a running X server of the test's own.
@@ -79,6 +96,11 @@ type xvfb struct {
 // startX starts Xvfb on a free display; it ends with the test.
 func startX(tb testing.TB, size string, args ...string) *xvfb {
 	tb.Helper()
+	return startXvfb(tb, append([]string{"Xvfb", "-screen", "0", size}, args...)...)
+}
+
+func startXvfb(tb testing.TB, args ...string) *xvfb {
+	tb.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
 		tb.Skip("Xvfb is not installed (package xvfb)")
 	}
@@ -87,8 +109,7 @@ func startX(tb testing.TB, size string, args ...string) *xvfb {
 		tb.Fatal(err)
 	}
 	defer r.Close()
-	args = append([]string{"-displayfd", "3", "-noreset", "-screen", "0", size}, args...)
-	x := &xvfb{cmd: exec.Command("Xvfb", args...)}
+	x := &xvfb{cmd: exec.Command(args[0], append(args[1:], "-displayfd", "3", "-noreset")...)}
 	x.cmd.ExtraFiles = []*os.File{w}
 	var log bytes.Buffer
 	x.cmd.Stderr = &log
@@ -231,27 +252,31 @@ func (v *viewer) next(within time.Duration) bool {
 }
 
 // sees waits until the picture is the reference's.
-func (v *viewer) sees(want *image.RGBA) {
+func (v *viewer) sees(want picture) {
 	v.tb.Helper()
 	until := time.Now().Add(patience)
 	for wrong := -1; ; {
-		if v.size == want.Rect.Size() {
+		if v.size == want.size {
 			if wrong = v.wrong(want); wrong == 0 {
 				return
 			}
 		}
 		if left := time.Until(until); left <= 0 || !v.next(left) {
-			v.tb.Fatalf("after %d frames the picture of %v has %d wrong pixels of %v", v.frames, v.size, wrong, want.Rect.Size())
+			v.tb.Fatalf("after %d frames the picture of %v has %d wrong pixels of %v", v.frames, v.size, wrong, want.size)
 		}
 	}
 }
 
-// wrong counts the pixels that differ from the reference's.
-func (v *viewer) wrong(want *image.RGBA) (n int) {
-	for y := range v.size.Y {
-		for x := range v.size.X {
-			got, ref := v.pix[y*v.stride+4*x:], want.Pix[want.PixOffset(x, y):]
-			if got[0] != ref[2] || got[1] != ref[1] || got[2] != ref[0] {
+// wrong counts the pixels that differ; of a smaller picture, in the corner that
+// it covers.
+func (v *viewer) wrong(want picture) (n int) {
+	for y := range want.size.Y {
+		got, ref := v.pix[y*v.stride:][:4*want.size.X], want.pix[4*y*want.size.X:][:4*want.size.X]
+		if bytes.Equal(got, ref) {
+			continue
+		}
+		for i := 0; i < len(got); i += 4 {
+			if [3]byte(got[i:]) != [3]byte(ref[i:]) {
 				n++
 			}
 		}
