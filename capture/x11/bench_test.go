@@ -41,7 +41,7 @@ func benchmark(b *testing.B, size image.Point, content string) {
 	// What the painting alone costs a second.
 	idle := scene.play(b, x, time.Second, func() {})
 
-	src, err := Open(b.Context(), Options{Display: x.display, MaxFPS: 60, Settle: -1, Verify: -1})
+	src, err := Open(b.Context(), Options{Display: x.display, MaxFPS: 60})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -287,6 +288,64 @@ func TestBusyViewer(t *testing.T) {
 			t.Errorf("frame %d is not readable after Close", i)
 		}
 		f.Release()
+	}
+}
+
+// TestPieces shows that large damage settles if it comes in pieces, and only
+// then.
+func TestPieces(t *testing.T) {
+	x := startX(t, "640x480x24")
+	paint := newPainter(t, x)
+	for _, pieces := range []int{1, 3} {
+		v := open(t, Options{Display: x.display, Verify: -1, Settle: 5 * time.Millisecond})
+		v.settled()
+		settles := func() bool {
+			for i := range 100 {
+				for n := range pieces {
+					paint.fill(paint.root, image.Rect(100*n, 0, 100*n+300, 480), uint32(i*pieces+n))
+					paint.done()
+					v.next(time.Millisecond)
+				}
+				if v.settled(); v.src.pieces > 0 {
+					return true
+				}
+			}
+			return false
+		}
+		if pieces == 1 {
+			for i := range 5 {
+				paint.fill(paint.root, image.Rect(0, 0, 640, 480), uint32(i))
+				paint.done()
+				if v.settled(); v.src.pieces > 0 {
+					t.Error("a single piece is made to settle")
+				}
+			}
+		} else if !settles() {
+			t.Error("pieces do not settle")
+		}
+	}
+}
+
+// TestPrograms watches a terminal scroll, without and with a compositor.
+func TestPrograms(t *testing.T) {
+	for _, compositor := range []string{"", "xcompmgr"} {
+		x := startX(t, "640x480x24")
+		v := open(t, Options{Display: x.display, MaxFPS: 60})
+		if compositor != "" {
+			x.start(t, compositor)
+		}
+		done := filepath.Join(t.TempDir(), "done")
+		x.start(t, "xterm", "-geometry", "80x24+20+20", "-e", "sh", "-c", "seq 1 3000; touch "+done+"; sleep 1000")
+		for until := time.Now().Add(patience); ; v.next(20 * time.Millisecond) {
+			if _, err := os.Stat(done); err == nil {
+				break
+			}
+			if time.Now().After(until) {
+				t.Fatal("the terminal does not come to its end")
+			}
+		}
+		v.settled()
+		v.sees(screen(t, x, image.Rect(0, 0, 640, 480)))
 	}
 }
 

@@ -146,6 +146,23 @@ func (x *xvfb) run(tb testing.TB, name string, args ...string) {
 	}
 }
 
+// start starts an X program, which ends with the test.
+func (x *xvfb) start(tb testing.TB, name string, args ...string) {
+	tb.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		tb.Skip(name, "is not installed")
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "DISPLAY="+x.display, "XAUTHORITY="+x.authority)
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+}
+
 // painter is a client that paints.
 type painter struct {
 	tb testing.TB
