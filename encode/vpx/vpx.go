@@ -29,22 +29,23 @@ type Encoder struct {
 	name string
 	vp9  C.int
 	kbps C.int
+	fps  int
 
-	c    *C.encoder // nil before the first picture and after Close
-	size image.Point
-
-	clock clock
+	c        *C.encoder // nil before the first picture and after Close
+	size     image.Point
+	began    time.Time
+	activity *activity
 }
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
 func NewVP8(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp8", kbps: kilo(bitrate), clock: clock{fps: fps}}
+	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1)}
 }
 
 // NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
 func NewVP9(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), clock: clock{fps: fps}}
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1)}
 }
 
 func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
@@ -55,18 +56,20 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
+		e.began = at
 		key = true
 	}
-	pts, duration := e.clock.tick(at)
+	active := e.activity.choose(e.size, damage, key)
 	var force C.int
 	if key {
 		force = 1
 	}
 	var out C.packet
-	if why := C.encoder_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(pts), C.ulong(duration), force, nil, &out); why != nil {
+	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, plane(active), &out); why != nil {
 		return nil, false, e.failed("encode", why)
 	}
+	e.activity.again = out.size == 0
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 
@@ -76,10 +79,11 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if why := C.encoder_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
+	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
 	e.size = size
+	e.activity = newActivity(size)
 	return nil
 }
 
@@ -89,7 +93,7 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 	if e.c == nil {
 		return nil
 	}
-	if why := C.encoder_bitrate(e.c, e.kbps); why != nil {
+	if why := C.dw_vpx_bitrate(e.c, e.kbps); why != nil {
 		return e.failed("set the bitrate", why)
 	}
 	return nil
@@ -98,7 +102,7 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 // Close implements encode.Encoder. It may be called twice.
 func (e *Encoder) Close() error {
 	if e.c != nil {
-		C.encoder_close(e.c)
+		C.dw_vpx_close(e.c)
 		e.c = nil
 	}
 	return nil

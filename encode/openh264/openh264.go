@@ -1,0 +1,104 @@
+//go:build !noopenh264
+
+package openh264
+
+/*
+#cgo pkg-config: openh264
+#cgo CFLAGS: -O2
+#include "openh264.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"image"
+	"time"
+	"unsafe"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// Version is the version of OpenH264 in use.
+func Version() string {
+	var major, minor, revision C.int
+	C.dw_h264_version(&major, &minor, &revision)
+	return fmt.Sprintf("v%d.%d.%d", major, minor, revision)
+}
+
+// Encoder is an encode.Encoder for H.264, constrained baseline profile. A new
+// size begins with a key frame. Its data is in Annex B, with parameter sets
+// before every key frame. Pictures are at least 16x16; of an odd size the last
+// column or row is left out.
+type Encoder struct {
+	bitrate, fps int
+
+	c     *C.encoder // nil before the first picture and after Close
+	size  image.Point
+	began time.Time
+}
+
+// New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
+// second.
+func New(bitrate, fps int) *Encoder {
+	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1)}
+}
+
+// Encode implements encode.Encoder. This library makes no use of damage.
+func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+	if e.c == nil || p.Size != e.size {
+		if err := e.open(p.Size); err != nil {
+			return nil, false, err
+		}
+		e.began = at
+		key = true
+	}
+	var force C.int
+	if key {
+		force = 1
+	}
+	var out C.packet
+	if err := C.dw_h264_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
+		return nil, false, failed("encode", err)
+	}
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+
+func (e *Encoder) open(size image.Point) error {
+	if err := e.Close(); err != nil {
+		return err
+	}
+	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
+		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
+	}
+	e.size = size
+	return nil
+}
+
+// SetBitrate implements encode.Encoder.
+func (e *Encoder) SetBitrate(bitsPerSecond int) error {
+	e.bitrate = max(bitsPerSecond, 1000)
+	if e.c == nil {
+		return nil
+	}
+	if err := C.dw_h264_bitrate(e.c, C.int(e.bitrate)); err != 0 {
+		return failed("set the bitrate", err)
+	}
+	return nil
+}
+
+// Close implements encode.Encoder. It may be called twice.
+func (e *Encoder) Close() error {
+	if e.c != nil {
+		C.dw_h264_close(e.c)
+		e.c = nil
+	}
+	return nil
+}
+
+func failed(doing string, err C.int) error {
+	return fmt.Errorf("OpenH264: %s: error %d", doing, err)
+}
