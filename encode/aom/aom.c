@@ -124,6 +124,13 @@ const char *dw_av1_bitrate(encoder *e, int kbps) {
 	return why(&e->ctx, aom_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
+const char *dw_av1_quantizers(encoder *e, int min, int max) {
+	if ((int)e->cfg.rc_min_quantizer == min && (int)e->cfg.rc_max_quantizer == max) return NULL;
+	e->cfg.rc_min_quantizer = min;
+	e->cfg.rc_max_quantizer = max;
+	return why(&e->ctx, aom_codec_enc_config_set(&e->ctx, &e->cfg));
+}
+
 // A forced key frame takes half the time without these two tools, for a little
 // more bits.
 static aom_codec_err_t intra_tools(encoder *e, int on) {

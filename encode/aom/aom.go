@@ -32,7 +32,13 @@ type Encoder struct {
 	c     *C.encoder // nil before the first picture and after Close
 	size  image.Point
 	began time.Time
+	still int // calls in a row in which nothing had changed, as an index of quantizers
 }
+
+// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
+// for each picture in a row that only refines it. The floor keeps a desktop on
+// which little happens from using the whole bitrate.
+var quantizers = [...]struct{ min, max int }{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
 
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
@@ -40,14 +46,24 @@ func New(bitrate, fps int) *Encoder {
 	return &Encoder{kbps: max(bitrate/1000, 1), fps: max(fps, 1)}
 }
 
-// Encode implements encode.Encoder. This library makes no use of damage.
-func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+// Encode implements encode.Encoder. Of the damage this library uses only
+// whether there is any.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
 		e.began = at
 		key = true
+	}
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(quantizers)-1)
+	} else {
+		e.still = 0
+	}
+	q := quantizers[e.still]
+	if why := C.dw_av1_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
+		return nil, false, failed("set the quantizer", why)
 	}
 	var force C.int
 	if key {

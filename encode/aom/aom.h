@@ -14,6 +14,9 @@ typedef struct {
 const char *dw_av1_open(encoder **out, int width, int height, int kbps);
 const char *dw_av1_bitrate(encoder *e, int kbps);
 
+// Bounds the quantizer, 0 to 63.
+const char *dw_av1_quantizers(encoder *e, int min, int max);
+
 // Encodes an I420 picture. pts and duration are in 1/90000 s. Nothing that y,
 // u or v point to is kept.
 const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,

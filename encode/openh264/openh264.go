@@ -32,11 +32,17 @@ func Version() string {
 // column or row is left out.
 type Encoder struct {
 	bitrate, fps int
+	current      int // bitrate of the library
 
 	c     *C.encoder // nil before the first picture and after Close
 	size  image.Point
 	began time.Time
+	still int // calls in a row in which nothing had changed, as an index of generosity
 }
+
+// generosity multiplies the bitrate while the picture changes, and then for
+// each picture in a row that only refines it: the library's quantizer follows.
+var generosity = [...]int{1, 4, 8, 16, 32}
 
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
@@ -44,14 +50,26 @@ func New(bitrate, fps int) *Encoder {
 	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1)}
 }
 
-// Encode implements encode.Encoder. This library makes no use of damage.
-func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+// Encode implements encode.Encoder. Of the damage this library uses only
+// whether there is any.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
 		e.began = at
 		key = true
+	}
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(generosity)-1)
+	} else {
+		e.still = 0
+	}
+	if bitrate := min(e.bitrate*generosity[e.still], 1e9); bitrate != e.current {
+		if err := C.dw_h264_bitrate(e.c, C.int(bitrate)); err != 0 {
+			return nil, false, failed("set the bitrate", err)
+		}
+		e.current = bitrate
 	}
 	var force C.int
 	if key {
@@ -74,19 +92,13 @@ func (e *Encoder) open(size image.Point) error {
 	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
-	e.size = size
+	e.size, e.current = size, e.bitrate
 	return nil
 }
 
-// SetBitrate implements encode.Encoder.
+// SetBitrate implements encode.Encoder; it is in force from the next picture on.
 func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 	e.bitrate = max(bitsPerSecond, 1000)
-	if e.c == nil {
-		return nil
-	}
-	if err := C.dw_h264_bitrate(e.c, C.int(e.bitrate)); err != 0 {
-		return failed("set the bitrate", err)
-	}
 	return nil
 }
 

@@ -66,7 +66,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 	e->cfg.kf_mode = VPX_KF_DISABLED;
 	e->cfg.rc_end_usage = VPX_CBR;
 	e->cfg.rc_target_bitrate = kbps;
-	e->cfg.rc_min_quantizer = vp9 ? 10 : 8;
+	e->cfg.rc_min_quantizer = 10;
 	e->cfg.rc_max_quantizer = 56;
 	e->cfg.rc_undershoot_pct = 100;
 	e->cfg.rc_overshoot_pct = 15;
@@ -89,6 +89,13 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 
 const char *dw_vpx_bitrate(encoder *e, int kbps) {
 	e->cfg.rc_target_bitrate = kbps;
+	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
+}
+
+const char *dw_vpx_quantizers(encoder *e, int min, int max) {
+	if ((int)e->cfg.rc_min_quantizer == min && (int)e->cfg.rc_max_quantizer == max) return NULL;
+	e->cfg.rc_min_quantizer = min;
+	e->cfg.rc_max_quantizer = max;
 	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
@@ -120,7 +127,7 @@ const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 		out->size = p->data.frame.sz;
 		out->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
 	}
-	return NULL;
+	return why(&e->ctx, vpx_codec_control(&e->ctx, VP8E_GET_LAST_QUANTIZER_64, &out->quantizer));
 }
 
 void dw_vpx_close(encoder *e) {

@@ -35,7 +35,13 @@ type Encoder struct {
 	size     image.Point
 	began    time.Time
 	activity *activity
+	still    int // calls in a row in which nothing had changed, as an index of quantizers
 }
+
+// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
+// for each picture in a row that only refines it. The floor keeps a desktop on
+// which little happens from using the whole bitrate.
+var quantizers = [...]struct{ min, max int }{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
@@ -59,7 +65,16 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		e.began = at
 		key = true
 	}
-	active := e.activity.choose(e.size, damage, key)
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(quantizers)-1)
+	} else {
+		e.still = 0
+	}
+	q := quantizers[e.still]
+	if why := C.dw_vpx_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
+		return nil, false, e.failed("set the quantizer", why)
+	}
+	active := e.activity.choose(e.size, damage, key, min(q.max, sharp))
 	var force C.int
 	if key {
 		force = 1
@@ -69,7 +84,9 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, plane(active), &out); why != nil {
 		return nil, false, e.failed("encode", why)
 	}
-	e.activity.again = out.size == 0
+	if e.activity.again = out.size == 0; !e.activity.again {
+		e.activity.coded(int(out.quantizer))
+	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 

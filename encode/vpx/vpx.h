@@ -9,10 +9,14 @@ typedef struct {
 	const void *data; // the encoder's, until the next call
 	size_t size;      // 0: the picture was dropped
 	int key;
+	int quantizer;    // that the picture was coded with, 0 to 63
 } packet;
 
 const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps);
 const char *dw_vpx_bitrate(encoder *e, int kbps);
+
+// Bounds the quantizer, 0 to 63.
+const char *dw_vpx_quantizers(encoder *e, int min, int max);
 
 // Encodes an I420 picture. pts and duration are in 1/90000 s. map holds one
 // byte for each block of 16x16 pixels, 0 where the picture may stay as it is;
