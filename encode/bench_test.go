@@ -114,7 +114,7 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 	clock := start
 	var before time.Duration
 	m.play(func(d *desk, p *yuv.Picture, at time.Duration, moving bool) {
-		clock = clock.Add(pace(at-before, 30, moving))
+		clock = clock.Add(pace(at-before, time.Second/30, moving))
 		before = at
 		begin := threadTime()
 		out, key, err := e.Encode(p, &d.damage, len(data) == 0, clock)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"log/slog"
 	"maps"
 	"sync"
@@ -21,12 +22,14 @@ type Tap interface {
 	Close()
 }
 
-// HubConfig configures a hub. Watch, Open, FPS and Log are required.
+// HubConfig configures a hub. Watch, Open, FPS,
+// Bitrate and Log are required.
 type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
 	FPS         int           // at most so many pictures a second
+	Bitrate     int           // bit/s, which what leaves is held to
 	KeyInterval time.Duration // at most one key frame in this time; 500 ms if zero
 	Linger      time.Duration // the encoder is kept so long without viewers; 3 s if zero
 	Log         *slog.Logger
@@ -47,8 +50,18 @@ type Hub struct {
 	mu      sync.Mutex // guards all below, and the viewers' state
 	viewers map[*Viewer]struct{}
 	gate    keyGate
+	backlog []*Unit // from the last key frame on, if that is a good beginning; else empty
+	behind  int     // bytes in the backlog behind the key frame
 	status  Status
 }
+
+// A new viewer begins with the last key frame and what followed, if that is no
+// more than so many units and so many times the bytes of the key frame: about
+// what a new one and its refinement would cost everybody.
+const (
+	backlogUnits = 24
+	backlogSize  = 3
+)
 
 // Status is what a hub is doing and has done.
 type Status struct {
@@ -62,6 +75,10 @@ type Status struct {
 	// serves all who ask meanwhile.
 	KeyReasons map[string]uint64
 	Failures   uint64 // errors of the encoder
+
+	Size       image.Point   // of the last unit
+	EncodeTime time.Duration // of a picture, smoothed
+	Interval   time.Duration // between pictures; longer than asked for while encoding takes too long
 }
 
 // NewHub makes a hub; it works while Run runs.
@@ -82,13 +99,19 @@ func NewHub(cfg HubConfig) *Hub {
 	}
 }
 
-// Join adds a viewer, who is owed a key frame. It never blocks. A viewer of a
-// hub that has ended gets the hub's error from Next.
+// Join adds a viewer. Its first unit is a key frame: one that is not long ago,
+// with what followed, or a new one that it is owed. It never blocks. A viewer of
+// a hub that has ended gets the hub's error from Next.
 func (h *Hub) Join() *Viewer {
 	v := &Viewer{hub: h, queue: make(chan *Unit, viewerQueue), left: make(chan struct{})}
 	h.mu.Lock()
 	h.viewers[v] = struct{}{}
-	h.owe("join", time.Now())
+	for _, u := range h.backlog {
+		v.offer(u)
+	}
+	if !v.keyed {
+		h.owe("join", time.Now())
+	}
 	h.mu.Unlock()
 	h.poke()
 	return v
@@ -175,7 +198,7 @@ func (h *Hub) serve(ctx context.Context) error {
 		return fmt.Errorf("open the encoder: %w", err)
 	}
 	frames := startPump(ctx, h.cfg.Watch())
-	s := &session{hub: h, enc: enc, packetizer: packetizer, frames: frames, restart: true, captured: time.Now()}
+	s := newSession(h, enc, packetizer, frames)
 	h.count(func(st *Status) { st.Running = true })
 	h.cfg.Log.Debug("encoding begins")
 	err = s.run(ctx)
@@ -185,7 +208,10 @@ func (h *Hub) serve(ctx context.Context) error {
 			err = fmt.Errorf("close the encoder: %w", closing)
 		}
 	}
-	h.count(func(st *Status) { st.Running = false })
+	h.mu.Lock()
+	h.status.Running = false
+	h.backlog = nil
+	h.mu.Unlock()
 	h.cfg.Log.Debug("encoding ends")
 	return err
 }
@@ -204,17 +230,33 @@ func (h *Hub) keyDue() (at time.Time, owed bool) {
 }
 
 // publish gives u to every viewer that can use it.
-func (h *Hub) publish(u *Unit, now time.Time) {
+func (h *Hub) publish(u *Unit, now time.Time, l *load) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.status.Units++
 	u.Seq = h.status.Units
 	h.status.Bytes += uint64(u.Bytes)
+	h.status.Size, h.status.EncodeTime, h.status.Interval = u.Size, l.average, l.interval
 	if u.Key {
 		h.status.Keys++
 		h.gate.paid(now)
 	}
+	h.remember(u)
 	for v := range h.viewers {
 		v.offer(u)
+	}
+}
+
+// remember keeps the backlog. The caller holds mu.
+func (h *Hub) remember(u *Unit) {
+	switch {
+	case u.Key:
+		h.backlog, h.behind = append(h.backlog[:0:0], u), 0
+	case len(h.backlog) == 0:
+	case len(h.backlog) == backlogUnits || h.behind+u.Bytes > backlogSize*h.backlog[0].Bytes:
+		h.backlog = nil
+	default:
+		h.backlog = append(h.backlog, u)
+		h.behind += u.Bytes
 	}
 }
