@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"deskwhep/capture"
+	"deskwhep/encode/yuv"
 )
 
 // Tap is one receiver's place at a feed of frames. Its first update comes as
@@ -22,17 +23,23 @@ type Tap interface {
 	Close()
 }
 
-// HubConfig configures a hub. Watch, Open, FPS,
-// Bitrate and Log are required.
+// HubConfig configures a hub. Watch, Open, FPS, Bitrate and Log are required.
 type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
 	FPS         int           // at most so many pictures a second
 	Bitrate     int           // bit/s, which what leaves is held to
+	MaxSize     image.Point   // larger pictures are scaled down; zero: any
+	MaxFS       int           // the same in macroblocks of 16x16 pixels; zero: any
 	KeyInterval time.Duration // at most one key frame in this time; 500 ms if zero
 	Linger      time.Duration // the encoder is kept so long without viewers; 3 s if zero
 	Log         *slog.Logger
+}
+
+// fit is the size in which a screen of the given size is encoded.
+func (c *HubConfig) fit(screen image.Point) image.Point {
+	return yuv.Fit(screen, c.MaxSize, c.MaxFS)
 }
 
 // ErrHubEnded is what viewers get when the hub's context has ended.
@@ -79,6 +86,22 @@ type Status struct {
 	Size       image.Point   // of the last unit
 	EncodeTime time.Duration // of a picture, smoothed
 	Interval   time.Duration // between pictures; longer than asked for while encoding takes too long
+}
+
+// plus is s with the counts of o added.
+func (s Status) plus(o Status) Status {
+	s.Viewers += o.Viewers
+	s.Units += o.Units
+	s.Bytes += o.Bytes
+	s.Dropped += o.Dropped
+	s.Keys += o.Keys
+	s.Failures += o.Failures
+	reasons := maps.Clone(o.KeyReasons)
+	for reason, n := range s.KeyReasons {
+		reasons[reason] += n
+	}
+	s.KeyReasons = reasons
+	return s
 }
 
 // NewHub makes a hub; it works while Run runs.
@@ -161,28 +184,26 @@ func (h *Hub) Status() Status {
 // Run encodes while somebody watches, until ctx ends, which is no error, or
 // encoding fails for good. It is called once.
 func (h *Hub) Run(ctx context.Context) error {
-	err := h.run(ctx)
-	h.err = err
-	if err == nil {
-		h.err = ErrHubEnded
-	}
-	close(h.ended)
-	return err
-}
-
-func (h *Hub) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			h.end(ErrHubEnded)
 			return nil
 		case <-h.wake:
 		}
 		if h.watched() {
 			if err := h.serve(ctx); err != nil {
+				h.end(err)
 				return err
 			}
 		}
 	}
+}
+
+// end gives err to all viewers. It is called once.
+func (h *Hub) end(err error) {
+	h.err = err
+	close(h.ended)
 }
 
 func (h *Hub) watched() bool {

@@ -30,8 +30,8 @@ func (s screen) Next(ctx context.Context) (capture.Update, error) {
 // paint makes the screen differ from before, by damage.
 func (s screen) paint(damage capture.Damage) {
 	f := capture.NewFrame(func(*capture.Frame) {})
-	f.Size, f.Stride, f.Format, f.Captured = image.Pt(4, 2), 16, capture.BGRX, time.Now()
-	f.Pix = make([]byte, 32)
+	f.Size, f.Stride, f.Format, f.Captured = image.Pt(64, 32), 256, capture.BGRX, time.Now()
+	f.Pix = make([]byte, 256*32)
 	f.Lend()
 	s <- capture.Update{Frame: f, Damage: damage}
 }

@@ -3,6 +3,7 @@ package encode
 import (
 	"context"
 	"fmt"
+	"image"
 	"time"
 
 	"deskwhep/capture"
@@ -21,6 +22,8 @@ type session struct {
 	asked      bool      // the pump owes a frame
 	lonely     time.Time // since when nobody watches; zero while somebody does
 
+	screen  image.Point    // size of the frames
+	scaler  yuv.Scaler     // used for frames that are too large
 	picture yuv.Picture    // the newest; kept to pay key frames from and to refine
 	pending capture.Damage // in picture, and not yet in a unit
 	passes  int            // of topOff, done since the last change
@@ -37,6 +40,12 @@ type session struct {
 	budget budget
 	load   load
 }
+
+// feedError is an error of the tap, for which no encoder is to blame.
+type feedError struct{ error }
+
+func (e *feedError) Error() string { return "next frame: " + e.error.Error() }
+func (e *feedError) Unwrap() error { return e.error }
 
 func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *session {
 	now := time.Now()
@@ -67,7 +76,7 @@ func (s *session) run(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				return fmt.Errorf("next frame: %w", f.err)
+				return &feedError{f.err}
 			}
 			captured = s.take(f.Update)
 		case <-s.hub.wake:
@@ -143,13 +152,18 @@ func later(a, b time.Time) time.Time {
 // its capture if anything had changed.
 func (s *session) take(u capture.Update) (captured time.Time) {
 	defer u.Frame.Release()
-	if u.Frame.Size != s.picture.Size {
+	if u.Frame.Size != s.screen {
 		u.Damage = capture.Everywhere()
 	}
 	if u.Damage.Empty() {
 		return time.Time{}
 	}
-	yuv.Convert(&s.picture, u.Frame, &u.Damage)
+	s.screen = u.Frame.Size
+	if size := s.hub.cfg.fit(s.screen); size != s.screen {
+		u.Damage = s.scaler.Convert(&s.picture, size, u.Frame, &u.Damage)
+	} else {
+		yuv.Convert(&s.picture, u.Frame, &u.Damage)
+	}
 	s.pending.Union(&u.Damage)
 	return u.Frame.Captured
 }
