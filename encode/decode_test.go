@@ -47,14 +47,7 @@ func (r *recording) decode(t *testing.T) []yuv.Picture {
 	t.Helper()
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
-	var stream []byte
-	format := "ivf"
-	if r.codec == H264 {
-		format = "h264"
-		stream = bytes.Join(r.data, nil)
-	} else {
-		stream = ivf(r.codec, r.sources[0].Size, r.data)
-	}
+	stream, format := r.stream()
 	if err := os.WriteFile(in, stream, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +78,14 @@ func (r *recording) decode(t *testing.T) []yuv.Picture {
 		t.Fatalf("%s: %d bytes of pictures too many", r.codec, len(raw))
 	}
 	return pictures
+}
+
+// stream is all units as a file, and the name of its format.
+func (r *recording) stream() (file []byte, format string) {
+	if r.codec == H264 {
+		return bytes.Join(r.data, nil), "h264"
+	}
+	return ivf(r.codec, r.sources[0].Size, r.data), "ivf"
 }
 
 func ivf(codec Codec, size image.Point, data [][]byte) []byte {
