@@ -5,13 +5,13 @@ import (
 	"image"
 	"io"
 	"os/exec"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"deskwhep/capture"
 	"deskwhep/encode/yuv"
 )
 
@@ -100,6 +100,8 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func benchEncode(b *testing.B, codec Codec, m material) {
+	runtime.LockOSThread() // the times are the thread's
+	defer runtime.UnlockOSThread()
 	e, _, err := NewEncoder(codec, 4e6, 30)
 	if err != nil {
 		b.Fatal(err)
@@ -213,5 +215,3 @@ func decodeStream(tb testing.TB, codec Codec, data [][]byte) (next func(size ima
 		ffmpeg.Wait()
 	}
 }
-
-var _ = capture.Everywhere

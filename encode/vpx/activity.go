@@ -47,7 +47,7 @@ func (a *activity) touch(r image.Rectangle) {
 }
 
 // choose returns the active blocks of the next picture, row by row and valid
-// until the next call: what has changed, and what was coded with a quantizer
+// until the next call, or nil if all of them are: what has changed, and what was coded with a quantizer
 // above sharp; the latter only now and then if damage is not empty.
 func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sharp int) []uint8 {
 	moving := !damage.Empty()
@@ -65,11 +65,16 @@ func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sh
 	if key {
 		a.touch(image.Rectangle{Max: size})
 	}
+	active := 0
 	for i, c := range a.coarse {
 		a.marks[i] = 0
 		if c == unsharp || int(c) > sharp && (!moving || passes>>a.age[i]&1 != 0) {
 			a.marks[i] = 1
+			active++
 		}
+	}
+	if active == len(a.marks) {
+		return nil
 	}
 	return a.marks
 }

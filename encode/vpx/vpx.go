@@ -75,13 +75,17 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		return nil, false, e.failed("set the quantizer", why)
 	}
 	active := e.activity.choose(e.size, damage, key, min(q.max, sharp))
+	var only *C.uint8_t // all
+	if active != nil {
+		only = plane(active)
+	}
 	var force C.int
 	if key {
 		force = 1
 	}
 	var out C.packet
 	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, plane(active), &out); why != nil {
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, only, &out); why != nil {
 		return nil, false, e.failed("encode", why)
 	}
 	if e.activity.again = out.size == 0; !e.activity.again {
