@@ -184,6 +184,46 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 	b.ReportMetric(final, "dB-after")
 }
 
+// BenchmarkKeyframe is what a key frame of a page full of text takes: the first
+// one, with a new encoder, and one that is asked for later.
+func BenchmarkKeyframe(b *testing.B) {
+	for _, codec := range Available() {
+		b.Run(string(codec), func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			var first, later []time.Duration
+			var bytes int
+			for b.Loop() {
+				e, _, err := NewEncoder(codec, 4e6, 30)
+				if err != nil {
+					b.Fatal(err)
+				}
+				clock := time.Now()
+				materials[1].play(func(d *desk, p *yuv.Picture, at time.Duration, moving bool) {
+					n := at / (time.Second / 10)
+					key := n == 15 || n == 25 || n == 35
+					begin := threadTime()
+					data, isKey, err := e.Encode(p, &d.damage, key, clock.Add(at))
+					took := threadTime() - begin
+					switch {
+					case err != nil:
+						b.Fatal(err)
+					case isKey && at == 0:
+						first = append(first, took)
+					case isKey:
+						later = append(later, took)
+						bytes = len(data)
+					}
+				})
+				e.Close()
+			}
+			b.ReportMetric(quantile(first, 0.5), "ms-first")
+			b.ReportMetric(quantile(later, 0.5), "ms-later")
+			b.ReportMetric(float64(bytes)/1000, "kB")
+		})
+	}
+}
+
 // decodeStream has ffmpeg decode a stream, picture by picture.
 func decodeStream(tb testing.TB, codec Codec, data [][]byte) (next func(size image.Point) yuv.Picture, stop func()) {
 	format, stream := "ivf", []byte(nil)

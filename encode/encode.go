@@ -47,3 +47,11 @@ type Encoder interface {
 	SetBitrate(bitsPerSecond int) error
 	Close() error
 }
+
+// Preparer is an Encoder whose first picture comes sooner if its size is known
+// before.
+type Preparer interface {
+	// Prepare makes ready for pictures of a size. It is called before the first
+	// Encode, if at all; what goes wrong shows there.
+	Prepare(size image.Point)
+}

@@ -28,10 +28,14 @@ type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
-	FPS         int           // at most so many pictures a second
-	Bitrate     int           // bit/s, which what leaves is held to
-	MaxSize     image.Point   // larger pictures are scaled down; zero: any
-	MaxFS       int           // the same in macroblocks of 16x16 pixels; zero: any
+	FPS     int         // at most so many pictures a second
+	Bitrate int         // bit/s, which what leaves is held to
+	MaxSize image.Point // larger pictures are scaled down; zero: any
+	MaxFS   int         // the same in macroblocks of 16x16 pixels; zero: any
+	// Size tells the screen's size if it is known before the first frame, else
+	// zero; may be nil. Encoding begins sooner with it.
+	Size func() image.Point
+
 	KeyInterval time.Duration // at most one key frame in this time; 500 ms if zero
 	Linger      time.Duration // the encoder is kept so long without viewers; 3 s if zero
 	Log         *slog.Logger
@@ -219,6 +223,12 @@ func (h *Hub) serve(ctx context.Context) error {
 		return fmt.Errorf("open the encoder: %w", err)
 	}
 	frames := startPump(ctx, h.cfg.Watch())
+	frames.ask()
+	if p, ok := enc.(Preparer); ok && h.cfg.Size != nil { // while the first frame is read
+		if size := h.cfg.Size(); size != (image.Point{}) {
+			p.Prepare(h.cfg.fit(size))
+		}
+	}
 	s := newSession(h, enc, packetizer, frames)
 	h.count(func(st *Status) { st.Running = true })
 	h.cfg.Log.Debug("encoding begins")

@@ -47,11 +47,12 @@ type feedError struct{ error }
 func (e *feedError) Error() string { return "next frame: " + e.error.Error() }
 func (e *feedError) Unwrap() error { return e.error }
 
+// newSession begins with a frame asked for.
 func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *session {
 	now := time.Now()
 	return &session{
 		hub: h, enc: enc, packetizer: packetizer, frames: frames,
-		captured: now, tried: now, clock: now, restart: true,
+		captured: now, tried: now, clock: now, restart: true, asked: true,
 		budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
 	}
 }

@@ -166,6 +166,7 @@ func (s *Stream) newHub(v variant) *Hub {
 		Open: func() (Encoder, Packetizer, error) {
 			return NewEncoder(v.codec, s.cfg.Bitrate, s.cfg.FPS)
 		},
+		Size:        s.cfg.Size,
 		FPS:         s.cfg.FPS,
 		Bitrate:     s.cfg.Bitrate,
 		MaxSize:     s.cfg.MaxSize,

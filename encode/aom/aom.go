@@ -31,8 +31,8 @@ type Encoder struct {
 
 	c     *C.encoder // nil before the first picture and after Close
 	size  image.Point
-	began time.Time
-	still int // calls in a row in which nothing had changed, as an index of quantizers
+	began time.Time // of the first picture of this size; zero before
+	still int       // calls in a row in which nothing had changed, as an index of quantizers
 }
 
 // quantizers bound the quantizer, 0 to 63, while the picture changes, and then
@@ -53,6 +53,8 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
+	}
+	if e.began.IsZero() {
 		e.began = at
 		key = true
 	}
@@ -79,6 +81,13 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
 
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
 func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
@@ -86,7 +95,7 @@ func (e *Encoder) open(size image.Point) error {
 	if why := C.dw_av1_open(&e.c, C.int(size.X), C.int(size.Y), C.int(e.kbps)); why != nil {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
-	e.size = size
+	e.size, e.began = size, time.Time{}
 	return nil
 }
 

@@ -36,8 +36,8 @@ type Encoder struct {
 
 	c     *C.encoder // nil before the first picture and after Close
 	size  image.Point
-	began time.Time
-	still int // calls in a row in which nothing had changed, as an index of generosity
+	began time.Time // of the first picture of this size; zero before
+	still int       // calls in a row in which nothing had changed, as an index of generosity
 }
 
 // generosity multiplies the bitrate while the picture changes, and then for
@@ -57,6 +57,8 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
+	}
+	if e.began.IsZero() {
 		e.began = at
 		key = true
 	}
@@ -85,6 +87,13 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
 
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
 func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
@@ -92,7 +101,7 @@ func (e *Encoder) open(size image.Point) error {
 	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
-	e.size, e.current = size, e.bitrate
+	e.size, e.began, e.current = size, time.Time{}, e.bitrate
 	return nil
 }
 

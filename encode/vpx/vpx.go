@@ -62,6 +62,8 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
+	}
+	if e.began.IsZero() {
 		e.began = at
 		key = true
 	}
@@ -96,6 +98,13 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
 
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
 func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
@@ -103,7 +112,7 @@ func (e *Encoder) open(size image.Point) error {
 	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
-	e.size = size
+	e.size, e.began = size, time.Time{}
 	e.activity = newActivity(size)
 	return nil
 }
