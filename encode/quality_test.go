@@ -139,6 +139,49 @@ func TestColours(t *testing.T) {
 	})
 }
 
+// TestSilence has a hub encode a picture that never changes.
+func TestSilence(t *testing.T) {
+	for _, codec := range Available() {
+		t.Run(string(codec), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				feed := make(screen, 1)
+				h := NewHub(HubConfig{
+					Watch: func() Tap { return feed },
+					Open:  func() (Encoder, Packetizer, error) { return NewEncoder(codec, 4e6, 30) },
+					FPS:   30, Bitrate: 4e6,
+					Log: slog.New(slog.DiscardHandler),
+				})
+				ended := make(chan error, 1)
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() { ended <- h.Run(ctx) }()
+				d := newDesk(image.Pt(640, 360))
+				d.page(d.img.Rect)
+				feed <- capture.Update{Frame: d.copied(), Damage: d.damage}
+				v := h.Join()
+				for h.Status().Units < 10 { // key frame, refinement, and a while
+					next(t, v)
+				}
+				before, start := h.Status(), time.Now()
+				for range 10 {
+					if u := next(t, v); u.Key || u.Bytes > 1000 {
+						t.Errorf("%s: unit %d of a still screen has %d bytes, key %v", codec, u.Seq, u.Bytes, u.Key)
+					}
+				}
+				if took := time.Since(start); took != 10*keepAlive {
+					t.Errorf("%s: ten units of a still screen took %v", codec, took)
+				}
+				if now := h.Status(); now.Dropped != before.Dropped {
+					t.Errorf("%s: %d pictures of a still screen were dropped", codec, now.Dropped-before.Dropped)
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // TestSharpWithinASecond has a hub encode a page that scrolls and then stands
 // still, at a bitrate that is small for it.
 func TestSharpWithinASecond(t *testing.T) {

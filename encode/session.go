@@ -201,8 +201,11 @@ func (s *session) encode(captured, now time.Time) error {
 	if moving && !isKey {
 		s.load.spent(done.Sub(now), done)
 	}
-	if len(payloads) == 0 || key && !isKey {
-		s.notYet = done.Add(s.load.interval)
+	if wait := s.load.interval; len(payloads) == 0 || key && !isKey {
+		if !moving && !key {
+			wait = 3 * wait // there is no hurry
+		}
+		s.notYet = done.Add(wait)
 	}
 	if len(payloads) == 0 {
 		s.hub.count(func(st *Status) { st.Dropped++ })

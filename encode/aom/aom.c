@@ -11,7 +11,6 @@ struct encoder {
 	aom_codec_ctx_t ctx;
 	aom_codec_enc_cfg_t cfg;
 	aom_image_t image;
-	int begun;
 };
 
 static const char *why(aom_codec_ctx_t *ctx, aom_codec_err_t err) {
@@ -131,7 +130,7 @@ const char *dw_av1_quantizers(encoder *e, int min, int max) {
 	return why(&e->ctx, aom_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
-// A forced key frame takes half the time without these two tools, for a little
+// A key frame takes half the time without these two tools, for a little
 // more bits.
 static aom_codec_err_t intra_tools(encoder *e, int on) {
 	aom_codec_err_t err = aom_codec_control(&e->ctx, AV1E_SET_ENABLE_PALETTE, on);
@@ -152,8 +151,7 @@ const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 	image->tc = AOM_CICP_TC_SRGB;
 	image->mc = AOM_CICP_MC_BT_601;
 	image->range = AOM_CR_STUDIO_RANGE;
-	int quick = key && e->begun;
-	if (quick && (err = intra_tools(e, 0))) return why(&e->ctx, err);
+	if (key && (err = intra_tools(e, 0))) return why(&e->ctx, err);
 	err = aom_codec_encode(&e->ctx, image, pts, duration, key ? AOM_EFLAG_FORCE_KF : 0);
 	memset(image->planes, 0, sizeof image->planes);
 	if (err) return why(&e->ctx, err);
@@ -164,8 +162,7 @@ const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 		out->size = p->data.frame.sz;
 		out->key = (p->data.frame.flags & AOM_FRAME_IS_KEY) != 0;
 	}
-	e->begun = 1;
-	return quick ? why(&e->ctx, intra_tools(e, 1)) : NULL;
+	return key ? why(&e->ctx, intra_tools(e, 1)) : NULL;
 }
 
 void dw_av1_close(encoder *e) {
