@@ -22,8 +22,9 @@ var version = "dev"
 
 // commands is the command line.
 type commands struct {
-	Serve   serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
-	Version versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
+	Serve    serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
+	Monitors monitors   `cmd:"" help:"List the monitors that --target can name."`
+	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
 }
 
 type versionCmd struct{}

@@ -18,18 +18,18 @@ import (
 // quiet is a stream whose hub is not running: viewers join and get nothing.
 type quiet struct{ hub *encode.Hub }
 
-func (q quiet) Choose(wanted []encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	if !slices.ContainsFunc(wanted, func(r encode.Request) bool { return r.Codec == encode.VP8 }) {
-		return "", nil, fmt.Errorf("%w: only VP8 is served", ErrUnservable)
+func (q quiet) Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error) {
+	if !slices.ContainsFunc(wants, func(w encode.Want) bool { return w.Codec == encode.VP8 }) {
+		return nil, "", encode.ErrNoCodec
 	}
-	return encode.VP8, q.hub.Join, nil
+	return q.hub.Join(), encode.VP8, nil
 }
 
 // idle is a stream that is known and has nothing to play.
 type idle struct{}
 
-func (idle) Choose([]encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	return "", nil, fmt.Errorf("%w: its window is closed", ErrIdle)
+func (idle) Join([]encode.Want) (*encode.Viewer, encode.Codec, error) {
+	return nil, "", fmt.Errorf("%w: its window is closed", ErrIdle)
 }
 
 // newTestServer makes a server that is asked without HTTP connections. Its

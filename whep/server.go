@@ -24,12 +24,12 @@ import (
 	"deskwhep/encode"
 )
 
-// Stream is what viewers watch.
+// Stream is what viewers watch; *encode.Stream is one.
 type Stream interface {
-	// Choose picks the codec for a viewer who can decode the wanted ones; join
-	// adds the viewer. The error wraps ErrIdle when there is nothing to play
-	// now, and ErrUnservable when none of the codecs is served.
-	Choose(wanted []encode.Request) (codec encode.Codec, join func() *encode.Viewer, err error)
+	// Join adds a viewer who can decode any of wants, and tells which codec it
+	// gets. The error wraps encode.ErrNoCodec, encode.ErrBusy, or ErrIdle when
+	// there is nothing to play now.
+	Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error)
 }
 
 // Config configures a Server. Streams, Default and Log are required.

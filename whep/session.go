@@ -34,7 +34,7 @@ const gatherTimeout = 2 * time.Second
 type session struct {
 	// Static after open.
 	id, stream string
-	join       func() *encode.Viewer
+	join       func() (*encode.Viewer, error) // again, after a break
 	pc         *webrtc.PeerConnection
 	gathered   chan *webrtc.ICECandidate // nil ends a gathering; never closed
 	video      *track                    // nil without video
@@ -116,11 +116,16 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 		}
 	}()
 	if video >= 0 {
-		f, join, err := choose(st, o.sections[video].formats)
+		// Now, so that its key frame is ready when the connection is.
+		viewer, f, err := watch(st, o.sections[video].formats)
 		if err != nil {
 			return nil, "", err
 		}
-		ses.join = join
+		ses.viewer.Store(viewer)
+		ses.join = func() (*encode.Viewer, error) {
+			v, _, err := watch(st, []format{f})
+			return v, err
+		}
 		ses.served = append(ses.served, served{index: video, format: f})
 	}
 	if audio >= 0 {
@@ -148,29 +153,29 @@ func narrow(st Stream, codecs []string) Stream {
 	return narrowed{st, codecs}
 }
 
-// Choose implements Stream.
-func (n narrowed) Choose(wanted []encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	wanted = slices.DeleteFunc(wanted, func(r encode.Request) bool {
-		return !slices.ContainsFunc(n.codecs, func(c string) bool { return strings.EqualFold(c, string(r.Codec)) })
+// Join implements Stream.
+func (n narrowed) Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error) {
+	wants = slices.DeleteFunc(wants, func(w encode.Want) bool {
+		return !slices.ContainsFunc(n.codecs, func(c string) bool { return strings.EqualFold(c, string(w.Codec)) })
 	})
-	if len(wanted) == 0 {
-		return "", nil, unservable("?codec=%s names no codec that the player offers", clip(strings.Join(n.codecs, ",")))
+	if len(wants) == 0 {
+		return nil, "", unservable("?codec=%s names no codec that the player offers", clip(strings.Join(n.codecs, ",")))
 	}
-	return n.Stream.Choose(wanted)
+	return n.Stream.Join(wants)
 }
 
-// choose picks the codec that the stream would rather send, and of its payload
-// types the best.
-func choose(st Stream, formats []format) (format, func() *encode.Viewer, error) {
-	var wanted []encode.Request
+// watch joins the stream with one of the formats, and tells with which: of the
+// codec's payload types the best.
+func watch(st Stream, formats []format) (*encode.Viewer, format, error) {
+	var wants []encode.Want
 	for _, f := range formats {
-		if !slices.ContainsFunc(wanted, func(r encode.Request) bool { return r.Codec == f.codec }) {
-			wanted = append(wanted, encode.Request{Codec: f.codec, MaxMacroblocks: f.maxFS})
+		if !slices.ContainsFunc(wants, func(w encode.Want) bool { return w.Codec == f.codec }) {
+			wants = append(wants, encode.Want{Codec: f.codec, MaxFS: f.maxFS})
 		}
 	}
-	codec, join, err := st.Choose(wanted)
+	viewer, codec, err := st.Join(wants)
 	if err != nil {
-		return format{}, nil, err
+		return nil, format{}, err
 	}
 	best := -1
 	for i, f := range formats {
@@ -178,13 +183,10 @@ func choose(st Stream, formats []format) (format, func() *encode.Viewer, error) 
 			best = i
 		}
 	}
-	return formats[best], join, nil
+	return viewer, formats[best], nil
 }
 
 func (ses *session) negotiate(s *Server) (string, error) {
-	if ses.join != nil {
-		ses.viewer.Store(ses.join()) // now, so that its key frame is ready when the connection is
-	}
 	if err := ses.connect(s); err != nil {
 		return "", err
 	}
@@ -408,7 +410,10 @@ func (ses *session) send(ctx context.Context) error {
 func (ses *session) play(ctx context.Context) error {
 	viewer := ses.viewer.Load()
 	if viewer == nil {
-		viewer = ses.join()
+		var err error
+		if viewer, err = ses.join(); err != nil {
+			return err
+		}
 		ses.viewer.Store(viewer)
 	}
 	defer func() {
