@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,6 +154,15 @@ func (s *Source) start() (err error) {
 	s.info = capture.Info{Backend: "x11", Target: s.opt.Target.String(), Cursor: s.opt.Cursor}
 	if s.info.Scale, err = c.scale(); err != nil {
 		return err
+	}
+	list, err := c.monitors()
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if strings.HasPrefix(m.Name, "XWAYLAND") && s.opt.Target.Window == 0 {
+			s.info.Notice = "This display is Xwayland: windows of Wayland programs are not seen, and often none at all. Capture the Wayland compositor instead."
+		}
 	}
 	if err := s.subscribe(); err != nil {
 		return err

@@ -132,6 +132,18 @@ func TestMonitors(t *testing.T) {
 	}
 }
 
+// TestXwayland warns of a display that shows none of its programs.
+func TestXwayland(t *testing.T) {
+	x := startX(t, "320x240x24")
+	if v := open(t, Options{Display: x.display}); v.src.Info().Notice != "" {
+		t.Errorf("%+v", v.src.Info())
+	}
+	x.run(t, "xrandr", "--setmonitor", "XWAYLAND0", "320/80x240/60+0+0", "screen")
+	if v := open(t, Options{Display: x.display}); !strings.Contains(v.src.Info().Notice, "Xwayland") {
+		t.Errorf("%+v", v.src.Info())
+	}
+}
+
 func xrdb(t *testing.T, x *xvfb, text string) {
 	t.Helper()
 	p := newPainter(t, x)
