@@ -2,7 +2,6 @@ package wayland
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"strconv"
@@ -348,9 +347,11 @@ func (r *registry) sync(ctx context.Context, c *conn) error {
 	callback := c.id()
 	c.put(display, displaySync, callback)
 	for r.synced != callback {
-		if err := c.wait(time.Time{}); errors.Is(err, errWoken) && ctx.Err() != nil {
-			return ctx.Err()
-		} else if err != nil && err != errWoken {
+		err := c.wait(time.Time{})
+		if err == errWoken {
+			err = ctx.Err()
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ type desktop struct {
 
 // start starts a compositor without a screen. They refuse root, who gives way
 // to nobody.
-func start(t *testing.T, name string, args ...string) *desktop {
+func start(t testing.TB, name string, args ...string) *desktop {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed", name)
@@ -87,7 +87,7 @@ func start(t *testing.T, name string, args ...string) *desktop {
 	}
 }
 
-func sway(t *testing.T) *desktop {
+func sway(t testing.TB) *desktop {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "config")
 	text := "output HEADLESS-1 mode 640x480\noutput HEADLESS-2 mode 320x240\nxwayland disable\ndefault_border none\n" +
@@ -108,7 +108,7 @@ func (d *desktop) command(name string, args ...string) *exec.Cmd {
 }
 
 // tell gives sway a command.
-func (d *desktop) tell(t *testing.T, args ...string) {
+func (d *desktop) tell(t testing.TB, args ...string) {
 	t.Helper()
 	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		out, err := d.command("swaymsg", args...).CombinedOutput()
@@ -252,22 +252,7 @@ func TestSway(t *testing.T) {
 		t.Error("no frame after Refresh")
 	}
 
-	fifo := filepath.Join(d.dir, "text")
-	if err := syscall.Mkfifo(fifo, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	os.Chmod(fifo, 0o666)
-	terminal := d.command("foot", "--override=colors.background=000000", "--override=cursor.blink=no", "cat", fifo)
-	if err := terminal.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer terminal.Wait()
-	defer terminal.Process.Kill()
-	text, err := os.OpenFile(fifo, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer text.Close()
+	text := d.terminal(t)
 	v.sees(image.Pt(600, 440), [3]byte{0, 0, 0})
 	v.settled()
 	for i := range 5 {

@@ -3,7 +3,6 @@ package x11
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"image"
 	"slices"
@@ -87,6 +86,20 @@ func (s *Source) getImages(b *buffer, all bool) error {
 		want = bands(want, s.size.X)
 	}
 	pointer := s.askPointer()
+	seq := s.askImages(b, want)
+	err := s.readPointer(pointer)
+	if e := s.readImages(b, want, seq); e != nil {
+		return e
+	}
+	if err == nil {
+		b.missing.Clear()
+	}
+	return err
+}
+
+// askImages asks for rectangles; it returns the number of the first request.
+func (s *Source) askImages(b *buffer, want []image.Rectangle) uint16 {
+	c := s.conn
 	first := c.seq + 1
 	for _, r := range want {
 		from := r.Add(s.at)
@@ -97,17 +110,18 @@ func (s *Source) getImages(b *buffer, all bool) error {
 			c.put(opGetImage, zPixmap, s.drawable, pair(from.Min.X, from.Min.Y), pair(from.Dx(), from.Dy()), allPlanes)
 		}
 	}
-	err := s.readPointer(pointer)
+	return first
+}
+
+// readImages takes all the answers, also after one is a refusal.
+func (s *Source) readImages(b *buffer, want []image.Rectangle, seq uint16) (err error) {
 	for i, r := range want {
-		if e := s.readImage(b, r, first+uint16(i)); e != nil {
+		if e := s.readImage(b, r, seq+uint16(i)); e != nil {
 			if _, refused := e.(*xerror); !refused {
 				return e
 			}
-			err = errors.Join(err, e)
+			err = e
 		}
-	}
-	if err == nil {
-		b.missing.Clear()
 	}
 	return err
 }
@@ -149,6 +163,39 @@ func bands(rects []image.Rectangle, width int) []image.Rectangle {
 		out = append(out, image.Rect(0, r.Min.Y, width, r.Max.Y))
 	}
 	return out
+}
+
+// inspect reads some of the rows, other ones each time, and reports whether they
+// differ from the newest frame though no damage told so. What it reads into b
+// are pixels that b would get anyway.
+func (s *Source) inspect(b *buffer) (differs bool, err error) {
+	c := s.conn
+	const phases = 4
+	strips := s.strips[:0]
+	for y := s.phase * tile; y < s.size.Y; y += phases * tile {
+		strips = append(strips, image.Rect(0, y, s.size.X, min(y+tile, s.size.Y)))
+	}
+	s.strips, s.phase = strips, (s.phase+1)%phases
+	if s.way == wayPixmap {
+		c.fixes(fixesSetGCClipRegion, s.gc, 0, 0)
+		for _, r := range strips {
+			from := r.Min.Add(s.at)
+			c.put(opCopyArea, 0, s.drawable, b.pixmap, s.gc, pair(from.X, from.Y), pair(r.Min.X, r.Min.Y), pair(r.Dx(), r.Dy()))
+		}
+		err = c.check()
+	} else {
+		err = s.readImages(b, strips, s.askImages(b, strips))
+	}
+	if s.damaged || s.gone || !s.changed.IsZero() { // something told of it
+		if _, refused := err.(*xerror); refused {
+			err = nil
+		}
+		return false, err
+	}
+	for _, r := range strips {
+		differs = differs || !same(b, s.last, r, b.frame.Stride)
+	}
+	return differs, err
 }
 
 // tile is the side of the squares in which pictures are compared, in pixels.

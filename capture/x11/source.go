@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,7 @@ type Options struct {
 	Cursor     capture.CursorMode // embedded, else hidden
 	MaxFPS     float64            // how often a server without DAMAGE is polled; 0 is 30
 	Settle     time.Duration      // how long large damage that comes in pieces may settle; 0 is 2 ms, negative not at all
-	Verify     time.Duration      // how often the picture is checked against the screen; 0 is 1 s, negative never
+	Verify     time.Duration      // how often a quarter of the picture is checked against a local screen; 0 is 1 s, negative never
 }
 
 const (
@@ -83,6 +84,8 @@ type Source struct {
 	poll       time.Time // when to look next, without damage events
 	verify     time.Time // when to check next
 	doubts     int       // how often a check found what damage had not told
+	phase      int       // which rows the next check reads
+	strips     []image.Rectangle
 
 	refresh atomic.Bool
 
@@ -152,10 +155,19 @@ func (s *Source) start() (err error) {
 	if s.info.Scale, err = c.scale(); err != nil {
 		return err
 	}
+	list, err := c.monitors()
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if strings.HasPrefix(m.Name, "XWAYLAND") && s.opt.Target.Window == 0 {
+			s.info.Notice = "This display is Xwayland: windows of Wayland programs are not seen, and often none at all. Capture the Wayland compositor instead."
+		}
+	}
 	if err := s.subscribe(); err != nil {
 		return err
 	}
-	if s.opt.Verify > 0 {
+	if s.opt.Verify > 0 && c.local {
 		s.verify = time.Now().Add(s.opt.Verify)
 	}
 	return s.configure()
@@ -220,13 +232,17 @@ func (s *Source) step() (*capture.Frame, error) {
 		return nil, s.conn.wait(s.deadline())
 	}
 	b := s.idle(check || !events)
-	if b == nil {
-		if check {
-			return nil, nil
-		}
+	switch {
+	case b == nil && check: // another time
+		return nil, nil
+	case b == nil:
 		return nil, s.conn.wait(time.Time{})
-	}
-	if !events {
+	case check:
+		if differs, err := s.inspect(b); err != nil || !differs {
+			return nil, err
+		}
+		s.doubt()
+	case !events:
 		s.poll = now.Add(s.interval)
 	}
 	return s.take(b, check, asked)
@@ -262,14 +278,14 @@ func (s *Source) settle(now time.Time) time.Duration {
 }
 
 // take captures into b and lends it if it differs from the frame before, or if
-// a frame was asked for in any case. check: all pixels are read, to find what
-// damage did not tell.
-func (s *Source) take(b *buffer, check, asked bool) (*capture.Frame, error) {
+// a frame was asked for in any case. doubted: all pixels are read and compared,
+// whatever damage tells.
+func (s *Source) take(b *buffer, doubted, asked bool) (*capture.Frame, error) {
 	d := &b.frame.Damage
 	d.Clear()
 	b.frame.Painted = s.painted
 	s.damaged, s.box, s.painted = false, image.Rectangle{}, time.Time{}
-	all := s.whole || check || s.damage == 0
+	all := s.whole || doubted || s.damage == 0
 	err := s.grab(b, all)
 	if !s.changed.IsZero() || s.gone { // the pixels may be of the size before
 		var refused *xerror
@@ -282,18 +298,10 @@ func (s *Source) take(b *buffer, check, asked bool) (*capture.Frame, error) {
 		return nil, err
 	}
 	b.frame.Captured = time.Now()
-	switch {
-	case s.whole:
+	if s.whole {
 		*d = capture.Everywhere()
-	case all && d.Empty():
+	} else if all {
 		compare(d, b, s.last)
-		if check && s.damaged { // it was painted while we looked
-			d.Clear()
-			return nil, nil
-		}
-		if check && !d.Empty() {
-			s.doubt()
-		}
 	}
 	if s.opt.Cursor == capture.CursorEmbedded {
 		s.pointer.addDamage(d, s.size)

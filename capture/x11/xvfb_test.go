@@ -1,3 +1,5 @@
+//go:build linux
+
 package x11
 
 import (
@@ -8,7 +10,9 @@ import (
 	"image"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,9 +132,19 @@ func startXvfb(tb testing.TB, args ...string) *xvfb {
 	return x
 }
 
+// kill ends the server in such a way that it removes its files, or else removes
+// them.
 func (x *xvfb) kill() {
-	x.cmd.Process.Kill()
+	x.cmd.Process.Signal(syscall.SIGCONT)
+	x.cmd.Process.Signal(syscall.SIGTERM)
+	hard := time.AfterFunc(patience, func() { x.cmd.Process.Kill() })
 	x.cmd.Wait()
+	hard.Stop()
+	lock := "/tmp/.X" + strings.TrimPrefix(x.display, ":") + "-lock"
+	if pid, err := os.ReadFile(lock); err == nil && strings.TrimSpace(string(pid)) == strconv.Itoa(x.cmd.Process.Pid) {
+		os.Remove(lock)
+		os.Remove("/tmp/.X11-unix/X" + x.display[1:])
+	}
 }
 
 // run runs an X program to its end.
