@@ -37,8 +37,9 @@ type session struct {
 	restart  bool      // the encoder has given nothing yet
 	failures int       // in a row
 
-	budget budget
-	load   load
+	bitrate int // of the encoder, bit/s
+	budget  budget
+	load    load
 }
 
 // feedError is an error of the tap, for which no encoder is to blame.
@@ -53,7 +54,7 @@ func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *sessi
 	return &session{
 		hub: h, enc: enc, packetizer: packetizer, frames: frames,
 		captured: now, tried: now, clock: now, restart: true, asked: true,
-		budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
+		bitrate: h.cfg.Bitrate, budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
 	}
 }
 
@@ -188,11 +189,7 @@ func (s *session) encode(captured, now time.Time) error {
 	moving := !s.pending.Empty()
 	s.clock = s.clock.Add(pace(captured.Sub(s.tried), s.load.interval, moving || key))
 	s.tried = captured
-	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
-	var payloads [][]byte
-	if err == nil && len(data) > 0 {
-		payloads, err = s.packetizer.Packetize(data, isKey)
-	}
+	isKey, payloads, err := s.make(key)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
@@ -228,6 +225,22 @@ func (s *session) encode(captured, now time.Time) error {
 	return nil
 }
 
+// make encodes the picture and packetizes the result, which may be nothing.
+func (s *session) make(key bool) (isKey bool, payloads [][]byte, err error) {
+	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
+		if err := s.enc.SetBitrate(rate); err != nil {
+			return false, nil, err
+		}
+		s.bitrate, s.budget.rate = rate, rate
+	}
+	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
+	if err != nil || len(data) == 0 {
+		return false, nil, err
+	}
+	payloads, err = s.packetizer.Packetize(data, isKey)
+	return isKey, payloads, err
+}
+
 // rebuild replaces an encoder that has failed with err. The picture is tried
 // again with the new one.
 func (s *session) rebuild(err error, now time.Time) error {
@@ -241,7 +254,7 @@ func (s *session) rebuild(err error, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("open the encoder again: %w", err)
 	}
-	s.restart = true
+	s.restart, s.bitrate = true, s.hub.cfg.Bitrate
 	s.pending = capture.Everywhere()
 	s.notYet = now.Add(s.load.interval)
 	return nil
