@@ -23,13 +23,13 @@ type Tap interface {
 	Close()
 }
 
-// HubConfig configures a hub. Watch, Open, FPS, Bitrate and Log are required.
+// HubConfig configures a hub. Watch, Open, FPS and Log are required.
 type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
 	FPS     int         // at most so many pictures a second
-	Bitrate int         // bit/s, which what leaves is held to
+	Bitrate int         // bit/s, which what leaves is held to; zero: not held
 	MaxSize image.Point // larger pictures are scaled down; zero: any
 	MaxFS   int         // the same in macroblocks of 16x16 pixels; zero: any
 	// Size tells the screen's size if it is known before the first frame, else
