@@ -23,13 +23,13 @@ type Tap interface {
 	Close()
 }
 
-// HubConfig configures a hub. Watch, Open, FPS, Bitrate and Log are required.
+// HubConfig configures a hub. Watch, Open, FPS and Log are required.
 type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
 	FPS     int         // at most so many pictures a second
-	Bitrate int         // bit/s, which what leaves is held to
+	Bitrate int         // bit/s, which what leaves is held to; zero: not held
 	MaxSize image.Point // larger pictures are scaled down; zero: any
 	MaxFS   int         // the same in macroblocks of 16x16 pixels; zero: any
 	// Size tells the screen's size if it is known before the first frame, else
@@ -61,6 +61,7 @@ type Hub struct {
 	mu      sync.Mutex // guards all below, and the viewers' state
 	viewers map[*Viewer]struct{}
 	gate    keyGate
+	bitrate int     // bit/s wanted
 	backlog []*Unit // from the last key frame on, if that is a good beginning; else empty
 	behind  int     // bytes in the backlog behind the key frame
 	status  Status
@@ -122,6 +123,7 @@ func NewHub(cfg HubConfig) *Hub {
 		ended:   make(chan struct{}),
 		viewers: make(map[*Viewer]struct{}),
 		gate:    keyGate{interval: cfg.KeyInterval},
+		bitrate: cfg.Bitrate,
 		status:  Status{KeyReasons: make(map[string]uint64)},
 	}
 }
@@ -159,6 +161,13 @@ func (h *Hub) RequestKeyframe(reason string) {
 	h.owe(reason, time.Now())
 	h.mu.Unlock()
 	h.poke()
+}
+
+// SetBitrate changes the bitrate, in bit/s, from the next picture on.
+func (h *Hub) SetBitrate(bitsPerSecond int) {
+	h.mu.Lock()
+	h.bitrate = max(bitsPerSecond, 1)
+	h.mu.Unlock()
 }
 
 // owe is RequestKeyframe at a given time or later. The caller holds mu.
@@ -251,6 +260,12 @@ func (h *Hub) count(change func(*Status)) {
 	h.mu.Lock()
 	change(&h.status)
 	h.mu.Unlock()
+}
+
+func (h *Hub) wantedBitrate() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bitrate
 }
 
 // keyDue tells when a key frame is to be made, if one is owed.

@@ -34,18 +34,33 @@ func pace(elapsed, interval time.Duration, moving bool) time.Duration {
 // budget holds what leaves to a bitrate: it tells when the next picture may be
 // begun.
 type budget struct {
-	rate  int       // bit/s
+	rate  int       // bit/s; zero: no limit
 	clear time.Time // when all that has left will have taken its time
 }
 
 func (b *budget) spend(bytes int, now time.Time) {
-	if b.clear.Before(now) {
-		b.clear = now
+	if b.rate == 0 {
+		return
 	}
+	b.clear = later(b.clear, now)
 	b.clear = b.clear.Add(time.Duration(float64(8*bytes) / float64(b.rate) * float64(time.Second)))
 }
 
 func (b *budget) ready(ahead time.Duration) time.Time { return b.clear.Add(-ahead) }
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // load lowers the frame rate if encoding takes most of the time, and raises it
 // again later.

@@ -24,40 +24,13 @@ func TestEncoderThatDoesNotHoldTheRate(t *testing.T) {
 	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
 		const frame = 2 * 4_000_000 / 8 / 30 // twice too much
 		c.encoded = func(bool) ([]byte, error) { return make([]byte, frame), nil }
-		type sent struct {
-			at    time.Time
-			bytes int
-		}
-		var log []sent
 		v := h.Join()
 		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			for {
-				u, err := v.Next(t.Context())
-				if err != nil {
-					return
-				}
-				log = append(log, sent{time.Now(), u.Bytes})
-			}
-		}()
+		go func() { defer close(done); holdTo(t, v, 4_000_000) }()
 		s.move(20 * time.Second)
 		v.Close()
 		<-done
-		total := 0
-		for i, first := range log {
-			total += first.bytes
-			sum := 0
-			for _, u := range log[i:] {
-				if u.at.Sub(first.at) < time.Second {
-					sum += u.bytes
-				}
-			}
-			if limit := 4_000_000/8*5/4 + 2*frame; sum > limit {
-				t.Fatalf("%d bytes left in one second, want at most %d", sum, limit)
-			}
-		}
-		if total < 20*4_000_000/8*9/10 {
+		if total := h.Status().Bytes; total < 20*4_000_000/8*9/10 {
 			t.Fatalf("only %d bytes left in 20 s", total)
 		}
 	})

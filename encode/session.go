@@ -23,6 +23,7 @@ type session struct {
 	lonely     time.Time // since when nobody watches; zero while somebody does
 
 	screen  image.Point    // size of the frames
+	taken   time.Time      // when the last frame was captured
 	scaler  yuv.Scaler     // used for frames that are too large
 	picture yuv.Picture    // the newest; kept to pay key frames from and to refine
 	pending capture.Damage // in picture, and not yet in a unit
@@ -32,13 +33,14 @@ type session struct {
 	moved    time.Time // when the encoding of a changed picture last began
 	left     time.Time // when the last unit left
 	notYet   time.Time // the kept picture is not tried again before this
-	tried    time.Time // as captured, of the last attempt
+	tried    time.Time // when the last attempt began
 	clock    time.Time // the encoder's
 	restart  bool      // the encoder has given nothing yet
 	failures int       // in a row
 
-	budget budget
-	load   load
+	bitrate int // of the encoder, bit/s
+	budget  budget
+	load    load
 }
 
 // feedError is an error of the tap, for which no encoder is to blame.
@@ -53,7 +55,7 @@ func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *sessi
 	return &session{
 		hub: h, enc: enc, packetizer: packetizer, frames: frames,
 		captured: now, tried: now, clock: now, restart: true, asked: true,
-		budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
+		bitrate: h.cfg.Bitrate, budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
 	}
 }
 
@@ -67,7 +69,7 @@ func (s *session) run(ctx context.Context) error {
 			return nil
 		}
 		timer.Reset(time.Until(next))
-		var captured time.Time // of a new picture
+		fresh := false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -79,11 +81,11 @@ func (s *session) run(ctx context.Context) error {
 				}
 				return &feedError{f.err}
 			}
-			captured = s.take(f.Update)
+			fresh = s.take(f.Update)
 		case <-s.hub.wake:
 		case <-timer.C:
 		}
-		if err := s.turn(captured, time.Now()); err != nil {
+		if err := s.turn(fresh, time.Now()); err != nil {
 			return err
 		}
 	}
@@ -135,64 +137,41 @@ func (s *session) due() time.Time {
 	return later(at, s.notYet)
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-// take converts what has changed, gives the frame back, and returns the time of
-// its capture if anything had changed.
-func (s *session) take(u capture.Update) (captured time.Time) {
+// take converts what has changed, gives the frame back, and tells whether
+// anything had changed.
+func (s *session) take(u capture.Update) (fresh bool) {
 	defer u.Frame.Release()
 	if u.Frame.Size != s.screen {
 		u.Damage = capture.Everywhere()
 	}
 	if u.Damage.Empty() {
-		return time.Time{}
+		return false
 	}
-	s.screen = u.Frame.Size
+	s.screen, s.taken = u.Frame.Size, u.Frame.Captured
 	if size := s.hub.cfg.fit(s.screen); size != s.screen {
 		u.Damage = s.scaler.Convert(&s.picture, size, u.Frame, &u.Damage)
 	} else {
 		yuv.Convert(&s.picture, u.Frame, &u.Damage)
 	}
 	s.pending.Union(&u.Damage)
-	return u.Frame.Captured
+	return true
 }
 
-// turn encodes the picture if it is new, or due, and somebody watches.
-func (s *session) turn(captured, now time.Time) error {
-	if !s.hub.watched() || captured.IsZero() && s.due().After(now) {
+// turn encodes the picture if it is fresh, or due, and somebody watches.
+func (s *session) turn(fresh bool, now time.Time) error {
+	if !s.hub.watched() || !fresh && s.due().After(now) {
 		return nil
 	}
-	// The kept picture is what the screen shows now, and so is a frame from
-	// before the session. RTP times must increase.
-	if !captured.After(s.captured) {
-		captured = later(now, s.captured.Add(100*time.Microsecond))
-	}
-	return s.encode(captured, now)
+	return s.encode(now)
 }
 
-func (s *session) encode(captured, now time.Time) error {
+func (s *session) encode(now time.Time) error {
 	at, owed := s.hub.keyDue()
 	key := s.restart || owed && !later(at, s.budget.ready(aheadKey)).After(now)
 	moving := !s.pending.Empty()
-	s.clock = s.clock.Add(pace(captured.Sub(s.tried), s.load.interval, moving || key))
-	s.tried = captured
-	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
-	var payloads [][]byte
-	if err == nil && len(data) > 0 {
-		payloads, err = s.packetizer.Packetize(data, isKey)
-	}
+	s.clock = s.clock.Add(pace(now.Sub(s.tried), s.load.interval, moving || key))
+	s.tried = now
+	isKey, payloads, err := s.make(key)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
@@ -218,14 +197,37 @@ func (s *session) encode(captured, now time.Time) error {
 	}
 	s.pending.Clear()
 	s.restart = false
-	s.captured, s.left = captured, done
-	u := &Unit{Key: isKey, Captured: captured, Size: s.picture.Size, Payloads: payloads}
+	s.left = done
+	// What has been sent before is what the screen shows now, and so is a frame
+	// from before the session. RTP times must increase.
+	if moving && s.taken.After(s.captured) {
+		s.captured = s.taken
+	} else {
+		s.captured = later(now, s.captured.Add(100*time.Microsecond))
+	}
+	u := &Unit{Key: isKey, Captured: s.captured, Size: s.picture.Size, Payloads: payloads}
 	for _, p := range payloads {
 		u.Bytes += len(p)
 	}
 	s.budget.spend(u.Bytes, done)
 	s.hub.publish(u, done, &s.load)
 	return nil
+}
+
+// make encodes the picture and packetizes the result, which may be nothing.
+func (s *session) make(key bool) (isKey bool, payloads [][]byte, err error) {
+	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
+		if err := s.enc.SetBitrate(rate); err != nil {
+			return false, nil, err
+		}
+		s.bitrate, s.budget.rate = rate, rate
+	}
+	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
+	if err != nil || len(data) == 0 {
+		return false, nil, err
+	}
+	payloads, err = s.packetizer.Packetize(data, isKey)
+	return isKey, payloads, err
 }
 
 // rebuild replaces an encoder that has failed with err. The picture is tried
@@ -241,7 +243,7 @@ func (s *session) rebuild(err error, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("open the encoder again: %w", err)
 	}
-	s.restart = true
+	s.restart, s.bitrate = true, s.hub.cfg.Bitrate
 	s.pending = capture.Everywhere()
 	s.notYet = now.Add(s.load.interval)
 	return nil

@@ -22,7 +22,7 @@ type Want struct {
 // are required.
 type StreamConfig struct {
 	Watch func() Tap
-	Size  func() image.Point // of the screen at this moment; zero if not known yet
+	Size  func() image.Point // of the screen at this moment; zero if not known yet; must not block
 
 	Codecs      []Codec     // that may be used, the best first; see Available
 	FPS         int         // at most so many pictures a second
@@ -79,9 +79,9 @@ func NewStream(cfg StreamConfig) *Stream {
 
 // Join adds a viewer that can decode any of wants, whose order is of no
 // account, and tells which it gets. An encoder that runs is preferred to a new
-// one, and one that need not scale down to one that must; apart from that the
-// stream's order of codecs decides. The error wraps ErrNoCodec, ErrBusy or
-// ErrHubEnded. It never blocks.
+// one; apart from that the stream's order of codecs decides. If no more encoders
+// may run, one that scales down further than it must will do. The error wraps
+// ErrNoCodec, ErrBusy or ErrHubEnded. It never blocks.
 func (s *Stream) Join(wants []Want) (*Viewer, Codec, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -40,7 +40,7 @@ func (v *Viewer) Next(ctx context.Context) (*Unit, error) {
 		return u, nil
 	default:
 	}
-	v.recover()
+	v.catchUp()
 	select {
 	case u := <-v.queue:
 		return u, nil
@@ -106,9 +106,9 @@ func (v *Viewer) offer(u *Unit) {
 	}
 }
 
-// recover asks for a key frame if units were lost. A viewer that does not come
+// catchUp asks for a key frame if units were lost. A viewer that does not come
 // back for more asks for nothing.
-func (v *Viewer) recover() {
+func (v *Viewer) catchUp() {
 	h := v.hub
 	h.mu.Lock()
 	starved := v.starved

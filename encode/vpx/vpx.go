@@ -30,10 +30,11 @@ type Encoder struct {
 	vp9  C.int
 	kbps C.int
 	fps  int
+	quantizers
 
 	c        *C.encoder // nil before the first picture and after Close
 	size     image.Point
-	began    time.Time
+	began    time.Time // of the first picture of this size; zero before
 	activity *activity
 	still    int // calls in a row in which nothing had changed, as an index of quantizers
 }
@@ -41,17 +42,22 @@ type Encoder struct {
 // quantizers bound the quantizer, 0 to 63, while the picture changes, and then
 // for each picture in a row that only refines it. The floor keeps a desktop on
 // which little happens from using the whole bitrate.
-var quantizers = [...]struct{ min, max int }{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+type quantizers [5]struct{ min, max int }
+
+var (
+	vp8Quantizers = quantizers{{8, 56}, {8, 32}, {8, 22}, {8, 14}, {4, 6}}
+	vp9Quantizers = quantizers{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+)
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
 func NewVP8(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1)}
+	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp8Quantizers}
 }
 
 // NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
 func NewVP9(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1)}
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp9Quantizers}
 }
 
 func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
@@ -68,11 +74,11 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		key = true
 	}
 	if damage.Empty() && !key {
-		e.still = min(e.still+1, len(quantizers)-1)
+		e.still = min(e.still+1, len(e.quantizers)-1)
 	} else {
 		e.still = 0
 	}
-	q := quantizers[e.still]
+	q := e.quantizers[e.still]
 	if why := C.dw_vpx_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
 		return nil, false, e.failed("set the quantizer", why)
 	}
