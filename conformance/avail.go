@@ -49,7 +49,9 @@ func checkOverload(t *T) {
 	for range maxOverload {
 		e = t.postBody(request{contentType: typeSDP, body: t.offer().String(), busyIsFine: true})
 		t.peers[len(t.peers)-1].close() // only the credentials were needed
-		if e.status != http.StatusCreated {
+		if e.status == http.StatusTooManyRequests {
+			t.sleep(retryAfter(e))
+		} else if e.status != http.StatusCreated {
 			break
 		}
 	}

@@ -41,6 +41,7 @@ func (t *T) counter() *counter {
 // the peer's side of it.
 func (c *counter) answer() *session {
 	p := c.t.newPeer(anyAddr)
+	p.controlled = true
 	d := c.offer.clone()
 	d.lines = without(d.lines, "ice-lite", "fingerprint", "ice-ufrag", "ice-pwd", "setup", "end-of-candidates")
 	o := dress(d, p)

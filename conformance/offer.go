@@ -124,7 +124,7 @@ func checkCandidateAmounts(t *T) {
 		removeAll("candidate", "end-of-candidates")(o)
 		o.media[0].add("candidate:" + c)
 	}
-	for _, v := range []struct {
+	for i, v := range []struct {
 		what string
 		o    *offer
 	}{
@@ -133,8 +133,8 @@ func checkCandidateAmounts(t *T) {
 		{"an offer without candidates", t.bareOffer()},
 	} {
 		e, s, err := t.tryMedia(v.o)
-		if s == nil && !e.ok() {
-			t.skip("needs a session: %v", err)
+		if i == 0 && err != nil {
+			t.skip("needs a session that plays: %v", err)
 		}
 		if err != nil { // players depend on it, whatever the level of the row
 			t.fail(e, "%s must connect, by peer-reflexive candidates: %v", v.what, err)

@@ -51,8 +51,10 @@ func template() (*description, error) {
 	if err != nil {
 		return nil, err
 	}
-	offer.lines = append(without(offer.lines, "ice-options"), "a=ice-options:trickle ice2")
+	// The tester's SRTP does not encrypt headers (RFC 9335), so it must not offer to.
+	offer.lines = append(without(offer.lines, "ice-options", "cryptex"), "a=ice-options:trickle ice2")
 	for _, m := range offer.media {
+		m.remove("cryptex")
 		m.add("rtcp-mux-only")
 	}
 	return offer, nil

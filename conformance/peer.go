@@ -30,6 +30,7 @@ type peer struct {
 	cancel     context.CancelFunc
 	wg         sync.WaitGroup
 	keep       func(netip.Addr) bool // which addresses to use, of both sides
+	controlled bool                  // the server offered (RFC 8445 6.1.1); set before start
 
 	mu        sync.Mutex
 	local     generation   // the current ICE session
@@ -312,9 +313,9 @@ func (p *peer) ask(on path, nominate bool) {
 		stun.BindingRequest, stun.TransactionID,
 		stun.NewUsername(p.remote.ufrag + ":" + p.local.ufrag),
 		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{priority >> 24, priority >> 16 & 255, priority >> 8 & 255, priority & 255}},
-		stun.RawAttribute{Type: stun.AttrICEControlling, Value: p.tiebreaker},
+		stun.RawAttribute{Type: p.role(), Value: p.tiebreaker},
 	}
-	if nominate {
+	if nominate && !p.controlled {
 		setters = append(setters, stun.RawAttribute{Type: stun.AttrUseCandidate})
 	}
 	setters = append(setters, stun.NewShortTermIntegrity(p.remote.pwd), stun.Fingerprint)
@@ -324,6 +325,13 @@ func (p *peer) ask(on path, nominate bool) {
 	}
 	p.inflight[m.TransactionID] = check{on, nominate}
 	_, _ = on.from.conn.WriteToUDPAddrPort(m.Raw, on.to) // unreachable pairs are normal
+}
+
+func (p *peer) role() stun.AttrType {
+	if p.controlled {
+		return stun.AttrICEControlled
+	}
+	return stun.AttrICEControlling
 }
 
 // read hands on what arrives on a socket, until it is closed.
@@ -376,6 +384,9 @@ func (p *peer) binding(s *socket, from netip.AddrPort, packet []byte, current bo
 		}
 		if !p.silent && current && strings.HasPrefix(name.String(), p.local.ufrag+":") {
 			p.reply(s, from, m)
+			if p.controlled && m.Contains(stun.AttrUseCandidate) {
+				p.path, p.nominated = path{s, from}, true
+			}
 		}
 	case stun.BindingSuccess:
 		c, ok := p.inflight[m.TransactionID]
@@ -385,6 +396,7 @@ func (p *peer) binding(s *socket, from netip.AddrPort, packet []byte, current bo
 		delete(p.inflight, m.TransactionID)
 		p.consented = time.Now()
 		switch {
+		case p.controlled: // the server nominates
 		case c.nominating && c.path == p.path:
 			p.nominated = true
 		case p.path.from == nil:

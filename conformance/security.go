@@ -116,7 +116,7 @@ func entropy(ids []string) int {
 			here[id[i]] = true
 			alphabet[id[i]] = true
 		}
-		if len(here) > len(ids)/3 { // a few values are a version, not chance
+		if len(here) > 4 { // few values are a version, not chance
 			varying++
 		}
 	}
