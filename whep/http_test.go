@@ -188,11 +188,11 @@ func TestRestart(t *testing.T) {
 	s := newTestServer(t, nil)
 	session, etag, answer := begin(t, s, "/whep")
 	seen := []string{etag, attribute(answer, "ice-ufrag"), attribute(answer, "ice-pwd")}
-	for i, ifMatch := range []string{"*", `"*"`, "current"} {
+	for i, ifMatch := range append([]string{"*", `"*"`, "current"}, slices.Repeat([]string{"*"}, 50)...) {
 		if ifMatch == "current" {
 			ifMatch = etag
 		}
-		body := fmt.Sprintf("a=ice-ufrag:new%d\r\na=ice-pwd:abcdefghijklmnopqrstu%d\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\na=end-of-candidates\r\n", i, i)
+		body := fmt.Sprintf("a=ice-ufrag:new%02d\r\na=ice-pwd:abcdefghijklmnopqrstu%02d\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\na=end-of-candidates\r\n", i, i)
 		r := ask(s, "PATCH", session, body, "Content-Type", fragmentType, "If-Match", ifMatch)
 		got := text(t, r)
 		if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != fragmentType {

@@ -36,8 +36,8 @@ type session struct {
 	id, stream string
 	join       func() (*encode.Viewer, error) // again, after a break
 	pc         *webrtc.PeerConnection
-	gathered   chan *webrtc.ICECandidate // nil ends a gathering; never closed
-	video      *track                    // nil without video
+	gathered   chan struct{} // capacity 1, never closed: a gathering has ended
+	video      *track        // nil without video
 	served     []served
 	contact    bool // send checks to the player's candidates
 	created    time.Time
@@ -107,7 +107,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	}
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
-		gathered: make(chan *webrtc.ICECandidate, 64), cancel: cancel, offer: o, etag: newETag(), version: 1,
+		gathered: make(chan struct{}, 1), cancel: cancel, offer: o, etag: newETag(), version: 1,
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
 	defer func() {
@@ -229,11 +229,22 @@ func (ses *session) connect(s *Server) error {
 		}
 		tracks = append(tracks, t)
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(s.settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(registry))
+	settings := s.settings
+	if ses.offer.setup == "passive" {
+		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
+			return fmt.Errorf("DTLS role: %w", err)
+		}
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(registry))
 	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
 		return fmt.Errorf("peer connection: %w", err)
 	}
-	ses.pc.OnICECandidate(func(c *webrtc.ICECandidate) { ses.gathered <- c })
+	ses.pc.OnICEGatheringStateChange(func(webrtc.ICEGatheringState) {
+		select {
+		case ses.gathered <- struct{}{}:
+		default:
+		}
+	})
 	ses.pc.OnConnectionStateChange(ses.changed)
 	for _, t := range tracks {
 		sender, err := ses.pc.AddTrack(t)
@@ -280,11 +291,11 @@ func (ses *session) exchange() (transport, error) {
 	if err := ses.pc.SetLocalDescription(answer); err != nil {
 		return transport{}, fmt.Errorf("set the answer: %w", err)
 	}
-	t, err := readTransport(ses.pc.LocalDescription())
-	if err != nil {
+	if err := ses.gather(); err != nil {
 		return transport{}, err
 	}
-	if t.candidates, err = ses.gather(); err != nil {
+	t, err := readTransport(ses.pc.LocalDescription())
+	if err != nil {
 		return transport{}, err
 	}
 	if ses.contact {
@@ -293,25 +304,18 @@ func (ses *session) exchange() (transport, error) {
 	return t, nil
 }
 
-// gather waits for the end of a gathering.
-func (ses *session) gather() (list []string, err error) {
+// gather waits for the end of a gathering, which has begun already.
+func (ses *session) gather() error {
 	late := time.NewTimer(gatherTimeout)
 	defer late.Stop()
-	for {
+	for ses.pc.ICEGatheringState() != webrtc.ICEGatheringStateComplete {
 		select {
-		case c := <-ses.gathered:
-			switch {
-			case c == nil && len(list) == 0:
-				return nil, errors.New("there is no network address to offer")
-			case c == nil:
-				return list, nil
-			case c.Component == 1:
-				list = append(list, strings.TrimPrefix(c.ToJSON().Candidate, "candidate:"))
-			}
+		case <-ses.gathered:
 		case <-late.C:
-			return nil, fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
+			return fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
 		}
 	}
+	return nil
 }
 
 // readTransport takes the transport's values out of the stack's description.
@@ -331,7 +335,14 @@ func readTransport(d *webrtc.SessionDescription) (t transport, err error) {
 			t.fingerprint = a.Value
 		case "setup":
 			t.setup = a.Value
+		case "candidate":
+			if f := strings.Fields(a.Value); len(f) > 1 && f[1] == "1" { // the component of RTP
+				t.candidates = append(t.candidates, a.Value)
+			}
 		}
+	}
+	if len(t.candidates) == 0 {
+		return t, errors.New("there is no network address to offer")
 	}
 	return t, nil
 }
