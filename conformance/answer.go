@@ -85,73 +85,92 @@ func checkAnswerValid(t *T) {
 		o := e.offer.media[i]
 		t.require(m.kind == o.kind && m.proto == o.proto, m, "answer section %d as %s %s", i, o.kind, o.proto)
 	}
-	answer, err := t.reference()
-	if err != nil {
-		t.require(false, answer, "a real PeerConnection must take the answer: %v", err)
-	}
+	real, _, err := t.reference()
+	t.require(err == nil, real, "a real PeerConnection must take the answer: %v", err)
 }
 
-// reference posts the offer of a real PeerConnection and sets the answer.
-func (t *T) reference() (*exchange, error) {
-	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+// reference posts the offer of a real PeerConnection, sets the answer, and tells
+// whether the connection received RTP.
+func (t *T) reference() (e *exchange, received bool, err error) {
+	var s webrtc.SettingEngine
+	s.SetIncludeLoopbackCandidate(true)
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		t.skip("needs a PeerConnection: %v", err)
 	}
 	defer pc.Close()
-	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
-		_, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
-		if err != nil {
-			t.skip("needs a PeerConnection: %v", err)
-		}
-	}
-	offer, err := pc.CreateOffer(nil)
+	offer, err := t.gathered(pc)
 	if err != nil {
-		t.skip("needs an offer: %v", err)
+		t.skip("needs the offer of a PeerConnection: %v", err)
 	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		t.skip("needs an offer: %v", err)
-	}
-	select {
-	case <-gathered:
-	case <-time.After(t.opt.Limits.Connect):
-	case <-t.ctx.Done():
-	}
-	e := t.postBody(request{contentType: typeSDP, body: pc.LocalDescription().SDP})
+	e = t.postBody(request{contentType: typeSDP, body: offer})
 	if e.status != http.StatusCreated {
-		t.skip("needs an answer to a PeerConnection: %d", e.status)
+		t.skip("needs an answer: POST is answered with %d (see WHEP-OFFER-01)", e.status)
 	}
-	got := make(chan struct{}, 1)
-	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+	got := make(chan struct{}, 2)
+	pc.OnTrack(func(*webrtc.TrackRemote, *webrtc.RTPReceiver) { // at the first packet
 		select {
 		case got <- struct{}{}:
 		default:
 		}
 	})
 	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(e.body)}); err != nil {
-		return e, err
+		return e, false, err
 	}
 	select {
 	case <-got:
-		t.observed("a real PeerConnection received a track")
-	case <-time.After(t.opt.Limits.Media):
-		t.observed("a real PeerConnection took the answer, and received no track in %v", t.opt.Limits.Media)
+		return e, true, nil
+	case <-time.After(t.opt.Limits.Connect):
 	case <-t.ctx.Done():
 	}
-	return e, nil
+	return e, false, nil
+}
+
+// gathered is the offer of a PeerConnection that wants to receive, with all its
+// candidates.
+func (t *T) gathered(pc *webrtc.PeerConnection) (string, error) {
+	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeVideo, webrtc.RTPCodecTypeAudio} {
+		_, err := pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		if err != nil {
+			return "", err
+		}
+	}
+	offer, err := pc.CreateOffer(nil)
+	if err != nil {
+		return "", err
+	}
+	done := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(offer); err != nil {
+		return "", err
+	}
+	select {
+	case <-done:
+	case <-time.After(t.opt.Limits.Connect):
+	case <-t.ctx.Done():
+	}
+	return pc.LocalDescription().SDP, nil
 }
 
 func checkAnswerCandidates(t *T) {
 	e, d := t.exchangeBase()
-	m := first(d.accepted())
-	if m == nil {
+	if len(d.accepted()) == 0 {
 		t.skip("the answer accepts no section (see WHEP-SDP-07)")
 	}
+	t.complete(e, d)
+	// Where audio comes first and is rejected, the candidates must be elsewhere.
+	e = t.post(t.offer().kindFirst("audio").description)
+	if d, err := e.answer(); e.status == http.StatusCreated && err == nil && len(d.accepted()) > 0 {
+		t.complete(e, d)
+	}
+}
+
+// complete judges the candidates of an answer.
+func (t *T) complete(e *exchange, d *description) {
+	m := d.accepted()[0]
 	if !t.require(m.has("candidate"), m, "write the candidates into the first accepted section") {
 		return
 	}
-	ended := m.has("end-of-candidates") || len(values(d.lines, "end-of-candidates")) > 0
-	if !ended {
+	if !m.has("end-of-candidates") && len(values(d.lines, "end-of-candidates")) == 0 {
 		t.warn(e, "end the candidates with a=end-of-candidates: none will follow")
 	}
 }
@@ -172,10 +191,12 @@ func checkETag(t *T) {
 
 func checkOwnSessions(t *T) {
 	a := t.watch(t.offer())
-	b := t.watch(t.offer())
+	b := t.open(t.offer())
 	if !t.require(a.url != b.url, b.made, "make a session of its own for each POST: two share a Location") {
 		return
 	}
+	err := b.connect()
+	t.require(err == nil && b.flows() && a.flows(), b.made, "let two sessions play at the same time: %v", err)
 	e := t.delete(a.url)
 	t.require(b.flows(), e, "DELETE on one session must not stop another")
 }

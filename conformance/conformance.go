@@ -146,10 +146,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer r.close()
 	if err := r.reach(ctx); err != nil {
-		return nil, fmt.Errorf("reach %s: %w", o.URL, err)
+		return nil, fmt.Errorf("reach %s: %w", withoutSecrets(o.URL), err)
 	}
 
-	report := &Report{URL: o.URL, Profile: o.Profile, Started: time.Now()}
+	report := &Report{URL: withoutSecrets(o.URL), Profile: o.Profile, Started: time.Now()}
 	for i, c := range selected {
 		if err := ctx.Err(); err != nil {
 			report.Took = time.Since(report.Started)

@@ -43,12 +43,12 @@ func (c *counter) answer() *session {
 	p := c.t.newPeer(anyAddr)
 	p.controlled = true
 	d := c.offer.clone()
-	d.lines = without(d.lines, "ice-lite", "fingerprint", "ice-ufrag", "ice-pwd", "setup", "end-of-candidates")
+	d.lines = without(d.lines, "ice-lite", "fingerprint", "ice-ufrag", "ice-pwd", "setup", "end-of-candidates", "cryptex")
 	o := dress(d, p)
 	for _, m := range d.media {
 		m.direct("recvonly")
 		m.set("setup", "active")
-		m.remove("msid", "ssrc", "ssrc-group", "bundle-only")
+		m.remove("msid", "ssrc", "ssrc-group", "bundle-only", "cryptex")
 		if m.port == "0" {
 			m.port = "9"
 		}

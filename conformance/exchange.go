@@ -89,16 +89,17 @@ func (e *exchange) evidence() []string {
 	a := fmt.Sprintf("-> %d %s", e.status, http.StatusText(e.status))
 	for _, name := range shown {
 		for _, v := range e.header.Values(name) {
-			a += "; " + name + ": " + v
+			a += "; " + name + ": " + withoutSecrets(v)
 		}
 	}
 	return []string{printable(q), printable(a)}
 }
 
-var secret = regexp.MustCompile(`([?&][^=&]*(?:token|key|auth|sig|jwt)[^=&]*=)[^&#]+`)
+var secret = regexp.MustCompile(`([?&][^=&]*(?:token|key|auth|sig|jwt)[^=&]*=|credential=")[^&#"]+`)
 
-// withoutSecrets hides what looks like a token in a query.
-func withoutSecrets(u string) string { return secret.ReplaceAllString(u, "${1}...") }
+// withoutSecrets hides what looks like a token in a query, and the credentials
+// of links.
+func withoutSecrets(s string) string { return secret.ReplaceAllString(s, "${1}...") }
 
 // do sends the request and waits, a bounded number of times, when the target
 // says that it is busy. The exchange is recorded.

@@ -16,7 +16,6 @@ type link struct {
 	rels   []string
 	params map[string]string
 	order  []string
-	quoted bool // all parameters that need it
 	line   string
 }
 
@@ -79,23 +78,15 @@ func checkTURNCredentials(t *T) {
 		}
 		turn++
 		for _, name := range []string{"username", "credential"} {
-			t.require(l.params[name] != "", line("Link: "+hidden(l)), "give the TURN server a %s", name)
+			t.require(l.params[name] != "", line("Link: "+withoutSecrets(l.line)), "give the TURN server a %s", name)
 		}
 		if typ, ok := l.params["credential-type"]; ok {
-			t.require(typ == "password" || typ == "oauth", line("Link: "+hidden(l)), "make credential-type password")
+			t.require(typ == "password" || typ == "oauth", line("Link: "+withoutSecrets(l.line)), "make credential-type password")
 		}
 	}
 	if turn == 0 {
 		t.skip("the server names no TURN servers")
 	}
-}
-
-// hidden is the line of a link without its credential.
-func hidden(l link) string {
-	if c := l.params["credential"]; c != "" {
-		return strings.ReplaceAll(l.line, c, "...")
-	}
-	return l.line
 }
 
 func checkPreflightLinks(t *T) {
@@ -120,7 +111,7 @@ func checkLinkForm(t *T) {
 		rank := -1
 		for _, name := range l.order {
 			if i := slices.Index(usual, name); i >= 0 && i < rank {
-				t.note(line("Link: "+hidden(l)), "write the attributes in the order rel, username, credential, credential-type")
+				t.note(line("Link: "+withoutSecrets(l.line)), "write the attributes in the order rel, username, credential, credential-type")
 				break
 			} else if i >= 0 {
 				rank = i
@@ -128,7 +119,7 @@ func checkLinkForm(t *T) {
 		}
 		for _, name := range usual[1:] {
 			if strings.ContainsAny(l.params[name], `,;"'`) {
-				t.note(line("Link: "+hidden(l)), "keep , ; and quotes out of %s: several players parse by pattern", name)
+				t.note(line("Link: "+withoutSecrets(l.line)), "keep , ; and quotes out of %s: several players parse by pattern", name)
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -192,7 +191,7 @@ func checkParallelPatches(t *T) {
 	answers := make([]*exchange, 10)
 	var wg sync.WaitGroup
 	for i := range answers {
-		attrs := append([]string{candidate(20+i, netip.MustParseAddrPort(fmt.Sprintf("127.0.0.1:%d", 40000+i)))}, candidates...)
+		attrs := append([]string{candidate(20+i, netip.AddrPortFrom(t.nobody(i), 9))}, candidates...)
 		q := request{method: http.MethodPatch, url: s.url, contentType: typeFrag, ifMatch: s.tag(), body: s.fragment(attrs...)}
 		wg.Go(func() { answers[i] = t.doQuietly(q) })
 	}

@@ -92,13 +92,15 @@ func newPeer(cert tls.Certificate, keep func(netip.Addr) bool) (*peer, error) {
 		media:    media{streams: map[uint32]*stream{}},
 	}
 	_, _ = rand.Read(p.tiebreaker) // never fails
+	p.secure.init(p)
 	local, err := p.open()
+	p.mu.Lock()
+	p.local = local
+	p.mu.Unlock()
 	if err != nil {
-		cancel()
+		p.vanish()
 		return nil, err
 	}
-	p.local = local
-	p.secure.init(p)
 	return p, nil
 }
 
@@ -208,9 +210,12 @@ func (p *peer) answered(d *description) error {
 	return nil
 }
 
+// maxCandidates bounds the candidates that a peer looks at, and looks up.
+const maxCandidates = 32
+
 // reachable are the UDP addresses among candidate attributes.
 func (p *peer) reachable(candidates []string) (addrs []netip.AddrPort) {
-	for _, c := range candidates {
+	for _, c := range candidates[:min(len(candidates), maxCandidates)] {
 		f := strings.Fields(c)
 		if len(f) < 8 || f[1] != "1" || !strings.EqualFold(f[2], "udp") {
 			continue

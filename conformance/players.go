@@ -116,8 +116,9 @@ func (p player) play(t *T) {
 		err = errNoMedia
 	}
 	if err != nil {
-		if p.noLoopback && len(s.peer.reachable(s.answer.accepted()[0].all("candidate"))) == 0 {
-			t.warn(s.answer.accepted()[0], "advertise addresses beside loopback: this player does not pair with 127.0.0.1")
+		m := first(s.answer.accepted())
+		if p.noLoopback && m != nil && len(s.peer.reachable(m.all("candidate"))) == 0 {
+			t.warn(m, "advertise addresses beside loopback: this player does not pair with 127.0.0.1")
 			return
 		}
 		t.warn(s.made, "let %s connect: %v", p.name, err)
@@ -147,7 +148,8 @@ func (p player) judge(t *T, s *session) {
 			}
 		}
 	}
-	if !s.answer.plays("video") {
+	video := s.answer.kind("video")
+	if video == nil || video.port == "0" || !strings.HasPrefix(s.answer.direction(video), "send") {
 		t.warn(s.made, "accept the video of this player, which plays %s", p.codecs)
 	}
 }

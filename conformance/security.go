@@ -184,8 +184,7 @@ func checkCandidateFlood(t *T) {
 		attrs := make([]string, each)
 		for i := range attrs {
 			n := b*each + i
-			addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(n % 250)}) // of documentation: nobody is there
-			attrs[i] = candidate(n%60000+1, netip.AddrPortFrom(addr, uint16(1024+n/250)))
+			attrs[i] = candidate(n+1, netip.AddrPortFrom(t.nobody(n), uint16(1024+n/250)))
 		}
 		last = t.send(t.ctx, request{method: http.MethodPatch, url: s.url, contentType: typeFrag, ifMatch: s.tag(), body: s.fragment(attrs...)})
 		if !last.ok() {

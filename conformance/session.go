@@ -135,6 +135,19 @@ func (s *session) pli() {
 	}
 }
 
+// video waits for the video stream; without one the case is skipped.
+func (s *session) video() (st stream) {
+	t := s.t
+	found := s.answer.plays("video") && t.wait(t.opt.Limits.Media, func() (ok bool) {
+		st, ok = s.stream("video")
+		return ok
+	})
+	if !found {
+		t.skip("needs a video stream (see WHEP-MED-01)")
+	}
+	return st
+}
+
 // stream returns a copy of what came of the first stream of a kind.
 func (s *session) stream(kind string) (stream, bool) {
 	p := s.peer
@@ -142,9 +155,7 @@ func (s *session) stream(kind string) (stream, bool) {
 	defer p.mu.Unlock()
 	for _, st := range p.media.streams {
 		if st.kind == kind {
-			c := *st
-			c.seqs, c.keys, c.stamps = slices.Clone(st.seqs), slices.Clone(st.keys), slices.Clone(st.stamps)
-			return c, true
+			return st.clone(), true
 		}
 	}
 	return stream{}, false

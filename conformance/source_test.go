@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
 )
@@ -107,6 +108,21 @@ func (src *source) payloads(key bool) [][]byte {
 		return [][]byte{{0x41, 0xe0, 0x00}} // slice_type 0
 	default:
 		return [][]byte{{0xf8, 0xff, 0xfe}} // silence
+	}
+}
+
+// drain reads RTCP, for interceptors and for PLI.
+func (src *source) drain(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return
+		}
+		for _, p := range packets {
+			if _, ok := p.(*rtcp.PictureLossIndication); ok {
+				src.owed.Store(true)
+			}
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,6 +39,14 @@ type stream struct {
 	nals        map[int]int      // H.264 NAL unit types
 	sps         []byte
 	bSlices     int
+}
+
+// clone copies what came so far.
+func (s *stream) clone() stream {
+	c := *s
+	c.seqs, c.keys, c.stamps = slices.Clone(s.seqs), slices.Clone(s.keys), slices.Clone(s.stamps)
+	c.repeated, c.extensions, c.nals = maps.Clone(s.repeated), maps.Clone(s.extensions), maps.Clone(s.nals)
+	return c
 }
 
 // learn takes the payload types of an answer.

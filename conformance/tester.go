@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
+	"net/netip"
+	"net/url"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -81,6 +83,10 @@ func (r *run) do(ctx context.Context, c Case) Result {
 		c.check(t)
 	}()
 	<-done
+	if err := ctx.Err(); err != nil { // what was found then is no fault of the target
+		t.findings = nil
+		t.find(SKIP, nil, "not finished: %v", err)
+	}
 	t.cleanup()
 	result := Result{
 		ID: c.ID, Section: c.Section, Level: c.Level, Requires: c.Requires, Verdict: PASS,
@@ -215,6 +221,17 @@ type line string
 func (l line) evidence() []string { return strings.Split(printable(string(l)), "\n") }
 
 func linef(format string, args ...any) line { return line(fmt.Sprintf(format, args...)) }
+
+// nobody returns an address where nobody is, so that a target which sends to it
+// harms nobody: of its own loopback if it is on this machine, else one for
+// documentation (RFC 5737).
+func (t *T) nobody(n int) netip.Addr {
+	u, _ := url.Parse(t.opt.URL) // Run has parsed it
+	if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
+		return netip.AddrFrom4([4]byte{127, 77, 1, byte(1 + n%250)})
+	}
+	return netip.AddrFrom4([4]byte{198, 51, 100, byte(1 + n%250)})
+}
 
 // random returns a token nobody can have chosen.
 func random() string {
