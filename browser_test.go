@@ -19,7 +19,7 @@ import (
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
-func startBrowser(t *testing.T) (tab func() context.Context) {
+func startBrowser(t testing.TB) (tab func() context.Context) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -48,7 +48,7 @@ func startBrowser(t *testing.T) (tab func() context.Context) {
 }
 
 // watch opens the player page and waits until it plays.
-func watch(t *testing.T, ctx context.Context, url string) {
+func watch(t testing.TB, ctx context.Context, url string) {
 	t.Helper()
 	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatalf("open the player: %v", err)
@@ -59,13 +59,13 @@ func watch(t *testing.T, ctx context.Context, url string) {
 }
 
 // frames is how many frames the page's video has presented so far.
-func frames(t *testing.T, ctx context.Context) int {
+func frames(t testing.TB, ctx context.Context) int {
 	t.Helper()
 	return evaluate[int](t, ctx, `video.getVideoPlaybackQuality().totalVideoFrames`)
 }
 
 // evaluate gives the value of an expression, or of its promise, in the page.
-func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
+func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -76,7 +76,7 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 
 // pixels takes the decoded picture of the page's video: its size, and the mean
 // colour of the middle of each place of the pattern.
-func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
+func pixels(t testing.TB, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
 	t.Helper()
 	type picture struct {
 		W, H  int
@@ -122,7 +122,7 @@ func patternStep(colours [patternRows][patternColumns][3]float64) (step int, err
 }
 
 // screenshot keeps a picture of the page in out/ for people to look at.
-func screenshot(t *testing.T, ctx context.Context, name string) {
+func screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {
@@ -188,7 +188,7 @@ func desktopInChromium(t *testing.T, source string) {
 }
 
 // cardStamp reads the test card's stamp off the page's video.
-func cardStamp(t *testing.T, ctx context.Context) (card.Stamp, error) {
+func cardStamp(t testing.TB, ctx context.Context) (card.Stamp, error) {
 	t.Helper()
 	type corner struct {
 		W, H, Columns int
