@@ -296,3 +296,18 @@ func TestDisplayIsResized(t *testing.T) {
 		t.Errorf("the player connected %d times; one session should outlive the size", n)
 	}
 }
+
+// TestMaxSize scales a larger desktop down to fit, with even sides and the right
+// colours.
+func TestMaxSize(t *testing.T) {
+	d := startDesktop(t, image.Pt(1600, 900))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display, "--max-size", "801x600")
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	eventually(t, "the pattern is shown in the smaller size", func() bool {
+		size, colours := pixels(t, v)
+		_, err := patternStep(colours)
+		return err == nil && size.X <= 801 && size.Y <= 600 && size.X%2 == 0 && size.Y%2 == 0 && size.X > 780
+	})
+}
