@@ -74,30 +74,33 @@ func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 	return v
 }
 
-// pixels takes the decoded picture of the page's video: its size, and the mean
-// colour of the middle of each place of the pattern.
-func pixels(t testing.TB, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
+// pictureScript is the decoded picture of the page's video: its size, and the
+// mean colour of the middle of each place of the pattern.
+var pictureScript = fmt.Sprintf(`(() => {
+	const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
+	const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
+	g.drawImage(v, 0, 0);
+	const cells = [];
+	for (let y = 0; y < %[1]d; y++) {
+		cells.push([]);
+		for (let x = 0; x < %[2]d; x++) {
+			const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
+			const sum = [0, 0, 0];
+			for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
+			cells[y].push(sum.map((s) => s * 4 / d.length));
+		}
+	}
+	return { W: w, H: h, Cells: cells };
+})()`, patternRows, patternColumns)
+
+// pixels evaluates pictureScript.
+func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
 	t.Helper()
 	type picture struct {
 		W, H  int
 		Cells [patternRows][patternColumns][3]float64
 	}
-	got := evaluate[picture](t, ctx, fmt.Sprintf(`(() => {
-		const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
-		const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
-		g.drawImage(v, 0, 0);
-		const cells = [];
-		for (let y = 0; y < %[1]d; y++) {
-			cells.push([]);
-			for (let x = 0; x < %[2]d; x++) {
-				const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
-				const sum = [0, 0, 0];
-				for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
-				cells[y].push(sum.map((s) => s * 4 / d.length));
-			}
-		}
-		return { W: w, H: h, Cells: cells };
-	})()`, patternRows, patternColumns))
+	got := evaluate[picture](t, ctx, pictureScript)
 	return image.Pt(got.W, got.H), got.Cells
 }
 
@@ -128,6 +131,12 @@ func screenshot(t testing.TB, ctx context.Context, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep(t, name, png)
+}
+
+// keep writes a picture into out/.
+func keep(t testing.TB, name string, png []byte) {
+	t.Helper()
 	if err := os.MkdirAll("out", 0o755); err != nil {
 		t.Fatal(err)
 	}
