@@ -1,17 +1,21 @@
 # make run     installs what is missing, builds, and streams the desktop
 # make test    installs what the tests need, checks the sources, runs all tests
 # make check   vet, format and known vulnerabilities
+# make fuzz    feeds the parsers for a long time (FUZZ_TIME=5m each)
 # make bench   measures, beside the bare libraries
 # make build   builds bin/deskwhep
 #
 # ARGS="--fps 60" goes to the program.
 
 BUILD_PACKAGES = gcc libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev
-TEST_PACKAGES  = xvfb chromium ffmpeg xterm x11-apps x11-xserver-utils xdotool procps sway foot util-linux
+TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core
 
 export CGO_ENABLED = 1
 
-.PHONY: run build test check bench format
+FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost
+FUZZ_TIME   ?= 5m
+
+.PHONY: run build test check fuzz bench format
 
 run: build
 	@.ci/stream $(ARGS)
@@ -24,6 +28,7 @@ test: build format
 	@.ci/packages $(TEST_PACKAGES)
 	go vet ./...
 	go test -race -count=1 -timeout 15m ./...
+	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=5s
 
 format:
 	@wrong=$$(gofmt -l .); [ -z "$$wrong" ] || { echo "gofmt -w these:" $$wrong; exit 1; }
@@ -32,6 +37,12 @@ check: format
 	@.ci/packages $(BUILD_PACKAGES)
 	go vet ./...
 	go tool govulncheck ./...
+
+fuzz:
+	@.ci/packages $(BUILD_PACKAGES)
+	@for t in $(FUZZ_TARGETS); do \
+		go test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1x ./$${t%:*} || exit 1; \
+	done
 
 bench:
 	@.ci/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)

@@ -19,7 +19,7 @@ import (
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
-func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) (tab func() context.Context) {
+func startBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (tab func() context.Context) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -49,7 +49,7 @@ func startBrowser(t *testing.T, more ...chromedp.ExecAllocatorOption) (tab func(
 }
 
 // watch opens the player page and waits until it plays.
-func watch(t *testing.T, ctx context.Context, url string) {
+func watch(t testing.TB, ctx context.Context, url string) {
 	t.Helper()
 	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatalf("open the player: %v", err)
@@ -60,13 +60,13 @@ func watch(t *testing.T, ctx context.Context, url string) {
 }
 
 // frames is how many frames the page's video has presented so far.
-func frames(t *testing.T, ctx context.Context) int {
+func frames(t testing.TB, ctx context.Context) int {
 	t.Helper()
 	return evaluate[int](t, ctx, `video.getVideoPlaybackQuality().totalVideoFrames`)
 }
 
 // evaluate gives the value of an expression, or of its promise, in the page.
-func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
+func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -75,30 +75,33 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 	return v
 }
 
-// pixels takes the decoded picture of the page's video: its size, and the mean
-// colour of the middle of each place of the pattern.
+// pictureScript is the decoded picture of the page's video: its size, and the
+// mean colour of the middle of each place of the pattern.
+var pictureScript = fmt.Sprintf(`(() => {
+	const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
+	const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
+	g.drawImage(v, 0, 0);
+	const cells = [];
+	for (let y = 0; y < %[1]d; y++) {
+		cells.push([]);
+		for (let x = 0; x < %[2]d; x++) {
+			const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
+			const sum = [0, 0, 0];
+			for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
+			cells[y].push(sum.map((s) => s * 4 / d.length));
+		}
+	}
+	return { W: w, H: h, Cells: cells };
+})()`, patternRows, patternColumns)
+
+// pixels evaluates pictureScript.
 func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
 	t.Helper()
 	type picture struct {
 		W, H  int
 		Cells [patternRows][patternColumns][3]float64
 	}
-	got := evaluate[picture](t, ctx, fmt.Sprintf(`(() => {
-		const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
-		const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
-		g.drawImage(v, 0, 0);
-		const cells = [];
-		for (let y = 0; y < %[1]d; y++) {
-			cells.push([]);
-			for (let x = 0; x < %[2]d; x++) {
-				const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
-				const sum = [0, 0, 0];
-				for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
-				cells[y].push(sum.map((s) => s * 4 / d.length));
-			}
-		}
-		return { W: w, H: h, Cells: cells };
-	})()`, patternRows, patternColumns))
+	got := evaluate[picture](t, ctx, pictureScript)
 	return image.Pt(got.W, got.H), got.Cells
 }
 
@@ -123,12 +126,18 @@ func patternStep(colours [patternRows][patternColumns][3]float64) (step int, err
 }
 
 // screenshot keeps a picture of the page in out/ for people to look at.
-func screenshot(t *testing.T, ctx context.Context, name string) {
+func screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep(t, name, png)
+}
+
+// keep writes a picture into out/.
+func keep(t testing.TB, name string, png []byte) {
+	t.Helper()
 	if err := os.MkdirAll("out", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +198,7 @@ func desktopInChromium(t *testing.T, source string) {
 }
 
 // cardStamp reads the test card's stamp off the page's video.
-func cardStamp(t *testing.T, ctx context.Context) (card.Stamp, error) {
+func cardStamp(t testing.TB, ctx context.Context) (card.Stamp, error) {
 	t.Helper()
 	type corner struct {
 		W, H, Columns int
@@ -296,4 +305,19 @@ func TestDisplayIsResized(t *testing.T) {
 	if n := evaluate[int](t, v, `performance.getEntriesByType("resource").filter((r) => r.name.endsWith("/whep")).length`); n != 1 {
 		t.Errorf("the player connected %d times; one session should outlive the size", n)
 	}
+}
+
+// TestMaxSize scales a larger desktop down to fit, with even sides and the right
+// colours.
+func TestMaxSize(t *testing.T) {
+	d := startDesktop(t, image.Pt(1600, 900))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display, "--max-size", "801x600")
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	eventually(t, "the pattern is shown in the smaller size", func() bool {
+		size, colours := pixels(t, v)
+		_, err := patternStep(colours)
+		return err == nil && size.X <= 801 && size.Y <= 600 && size.X%2 == 0 && size.Y%2 == 0 && size.X > 780
+	})
 }

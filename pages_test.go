@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"image"
+	"image/png"
 	"io"
 	"net/http"
 	"os"
@@ -13,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 )
 
@@ -128,6 +132,13 @@ func TestStreamsPage(t *testing.T) {
 	})
 }
 
+// transparent lets a page without a background show what is behind it, as OBS
+// does.
+func transparent(ctx context.Context, target *chromedp.Target) (cdp.Empty, error) {
+	return cdp.Call(ctx, target, emulation.SetDefaultBackgroundColorOverride,
+		emulation.SetDefaultBackgroundColorOverrideParams{Color: &cdp.RGBA{A: 0.001}}) // 0 would be left out, and mean 1
+}
+
 // TestOBSPage looks at the page for OBS before, during and after the picture.
 func TestOBSPage(t *testing.T) {
 	d := startDesktop(t, image.Pt(640, 480))
@@ -137,8 +148,22 @@ func TestOBSPage(t *testing.T) {
 	shown := `getComputedStyle(document.getElementById("video")).visibility === "visible"`
 	open(t, tab, p.url+"/obs/nothing")
 	eventually(t, "it has asked", func() bool { return evaluate[string](t, tab, `document.body.dataset.state`) == "failed" })
-	if evaluate[bool](t, tab, shown) || evaluate[string](t, tab, `getComputedStyle(document.body).backgroundColor`) != "rgba(0, 0, 0, 0)" {
-		t.Error("without a picture the page is not transparent")
+	if evaluate[bool](t, tab, shown) {
+		t.Error("the picture is shown before there is one")
+	}
+	if _, err := chromedp.Run(tab, transparent); err != nil {
+		t.Fatal(err)
+	}
+	shot, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, alpha := picture.At(100, 100).RGBA(); alpha != 0 {
+		t.Errorf("without a picture the page is not transparent: its alpha is %d of 65535", alpha)
 	}
 	open(t, tab, p.url+"/obs/desktop")
 	eventually(t, "it plays", func() bool { return evaluate[bool](t, tab, shown) && isPattern(t, tab) })

@@ -48,7 +48,7 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 	stream := encode.NewStream(encode.StreamConfig{
 		Watch:  func() encode.Tap { return feed.Watch() },
 		Size:   func() image.Point { return size },
-		Codecs: []encode.Codec{encode.VP8}, FPS: fps, Bitrate: 1e6, Linger: time.Second, Log: log,
+		Codecs: []encode.Codec{encode.VP8, encode.H264}, FPS: fps, Bitrate: 1e6, Linger: time.Second, Log: log,
 	})
 	cfg := whep.Config{Streams: map[string]whep.Stream{"card": stream}, Default: "card", Log: log, RTCPMuxOnly: true}
 	if change != nil {
@@ -67,7 +67,11 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 			}
 		})
 	}
-	in := &inside{url: "http://" + server.Addr().String() + "/whep", stream: stream, Server: server}
+	scheme := "http://"
+	if cfg.TLS != nil {
+		scheme = "https://"
+	}
+	in := &inside{url: scheme + server.Addr().String() + "/whep", stream: stream, Server: server}
 	in.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
 	t.Cleanup(in.stop)
 	return in

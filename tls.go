@@ -29,7 +29,7 @@ func (s *settings) certificate() (*keptCertificate, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--tls-self: there is no place to keep the certificate: %w; set HOME, or use --tls-cert", err)
 		}
-		return selfSigned(filepath.Join(dir, "deskwhep"), time.Now())
+		return ownCertificate(filepath.Join(dir, "deskwhep"), time.Now())
 	case s.TLSCert != "":
 		return newKeptCertificate(s.TLSCert, s.TLSKey)
 	}
@@ -102,29 +102,29 @@ func (k *keptCertificate) fingerprint() string {
 
 // How long a certificate of our own making is valid, and when it is made anew.
 const (
-	selfSignedFor = 825 * 24 * time.Hour // the most that Apple's systems accept
-	selfSignedEnd = 30 * 24 * time.Hour
+	ownFor = 825 * 24 * time.Hour // the most that Apple's systems accept
+	ownEnd = 30 * 24 * time.Hour
 )
 
-// selfSigned reads the certificate that is kept in dir, or makes it when there
+// ownCertificate reads the certificate that is kept in dir, or makes it when there
 // is none or it ends soon.
-func selfSigned(dir string, now time.Time) (*keptCertificate, error) {
+func ownCertificate(dir string, now time.Time) (*keptCertificate, error) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	k, err := newKeptCertificate(certFile, keyFile)
 	if err == nil {
-		if leaf := k.current.Leaf; leaf != nil && now.Add(selfSignedEnd).Before(leaf.NotAfter) {
+		if leaf := k.current.Leaf; leaf != nil && now.Add(ownEnd).Before(leaf.NotAfter) {
 			return k, nil
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("--tls-self: %w; remove %s to have a new one made", err, dir)
 	}
-	if err := makeSelfSigned(dir, certFile, keyFile, now); err != nil {
+	if err := makeOwnCertificate(dir, certFile, keyFile, now); err != nil {
 		return nil, fmt.Errorf("--tls-self: make the certificate: %w", err)
 	}
 	return newKeptCertificate(certFile, keyFile)
 }
 
-func makeSelfSigned(dir, certFile, keyFile string, now time.Time) error {
+func makeOwnCertificate(dir, certFile, keyFile string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func makeSelfSigned(dir, certFile, keyFile string, now time.Time) error {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "deskwhep"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(selfSignedFor),
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(ownFor),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true, DNSNames: names, IPAddresses: addresses,
 	}

@@ -2,8 +2,10 @@ package encode
 
 import (
 	"bytes"
+	"context"
 	"image"
 	"io"
+	"log/slog"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"deskwhep/capture"
 	"deskwhep/encode/yuv"
 )
 
@@ -254,4 +257,55 @@ func decodeStream(tb testing.TB, codec Codec, data [][]byte) (next func(size ima
 		out.Close()
 		ffmpeg.Wait()
 	}
+}
+
+// endless is a tap that always has a frame, damaged everywhere.
+type endless struct{ d *desk }
+
+func (endless) Close() {}
+func (e endless) Next(context.Context) (capture.Update, error) {
+	e.d.frame.Lend()
+	return capture.Update{Frame: e.d.frame, Damage: capture.Everywhere()}, nil
+}
+
+// BenchmarkHubWithoutCodec is all that a hub does with a frame of 1920x1080
+// that has changed everywhere, for ten viewers, except encoding it.
+func BenchmarkHubWithoutCodec(b *testing.B) {
+	d := newDesk(image.Pt(1920, 1080))
+	d.page(d.img.Rect)
+	data := make([]byte, 17_000)
+	h := NewHub(HubConfig{
+		Watch: func() Tap { return endless{d} },
+		Open: func() (Encoder, Packetizer, error) {
+			return &coder{encoded: func(bool) ([]byte, error) { return data, nil }}, &VP9Packetizer{}, nil
+		},
+		FPS: 30,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	for range 9 {
+		v := h.Join()
+		go func() {
+			for err := error(nil); err == nil; _, err = v.Next(ctx) {
+			}
+		}()
+	}
+	v := h.Join()
+	go func() { ended <- h.Run(ctx) }()
+	var before, after unix.Rusage
+	unix.Getrusage(unix.RUSAGE_SELF, &before)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		if _, err := v.Next(ctx); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	unix.Getrusage(unix.RUSAGE_SELF, &after)
+	cancel()
+	<-ended
+	spent := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(spent)/1e6/float64(max(n, 1)), "ms-CPU/frame")
 }

@@ -211,6 +211,45 @@ func TestLateViewers(t *testing.T) {
 	})
 }
 
+func TestTwentyViewersJoinWithinASecond(t *testing.T) {
+	for _, moving := range []bool{false, true} {
+		story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+			c.encoded = func(key bool) ([]byte, error) {
+				if key {
+					return make([]byte, 50_000), nil
+				}
+				return make([]byte, 5_000), nil
+			}
+			s.paint(capture.Everywhere())
+			for i := range 60 {
+				if moving {
+					s.paint(capture.Everywhere())
+				}
+				time.Sleep(time.Second / 60)
+				if i%3 != 0 {
+					continue
+				}
+				v := h.Join()
+				go func() {
+					for first := true; ; first = false {
+						u, err := v.Next(t.Context())
+						if err != nil {
+							return
+						}
+						if first && !u.Key {
+							t.Error("a viewer did not begin with a key frame")
+						}
+					}
+				}()
+			}
+			time.Sleep(time.Second)
+			if keys := h.Status().Keys; keys > 3 {
+				t.Errorf("moving %v: %d key frames for twenty viewers", moving, keys)
+			}
+		})
+	}
+}
+
 func TestStalledViewer(t *testing.T) {
 	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
 		good, stalled := h.Join(), h.Join()

@@ -42,7 +42,7 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	p.iMinQp = 12;
 	p.iMaxQp = 51;
 	p.iMultipleThreadIdc = 1;
-	p.bEnableFrameSkip = 1;
+	p.bEnableFrameSkip = 0;
 	p.bEnableSceneChangeDetect = 0; // it would make key frames that nobody asked for
 	p.bEnableBackgroundDetection = 0;
 	p.bEnableAdaptiveQuant = 1;
@@ -79,9 +79,11 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	return 0;
 }
 
-int dw_h264_bitrate(encoder *e, int bitrate) {
+int dw_h264_rate(encoder *e, int bitrate, int dropping) {
 	SBitrateInfo info = {SPATIAL_LAYER_ALL, bitrate};
-	return (*e->svc)->SetOption(e->svc, ENCODER_OPTION_BITRATE, &info);
+	bool skip = dropping;
+	int err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_RC_FRAME_SKIP, &skip);
+	return err ? err : (*e->svc)->SetOption(e->svc, ENCODER_OPTION_BITRATE, &info);
 }
 
 static int join(encoder *e, SFrameBSInfo *info, packet *out) {

@@ -68,7 +68,11 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		e.still = 0
 	}
 	if bitrate := min(e.bitrate*generosity[e.still], 1e9); bitrate != e.current {
-		if err := C.dw_h264_bitrate(e.c, C.int(bitrate)); err != 0 {
+		// The library drops a third of the pictures of a page that scrolls,
+		// where the hub's own holding of the rate drops next to none; but it
+		// gets as sharp as it can within four pictures only if it may drop.
+		dropping := C.int(min(e.still, 1))
+		if err := C.dw_h264_rate(e.c, C.int(bitrate), dropping); err != 0 {
 			return nil, false, failed("set the bitrate", err)
 		}
 		e.current = bitrate

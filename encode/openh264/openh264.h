@@ -11,7 +11,10 @@ typedef struct {
 } packet;
 
 int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps);
-int dw_h264_bitrate(encoder *e, int bitrate);
+
+// Sets the bitrate, and whether the library may drop pictures. At first it may
+// not.
+int dw_h264_rate(encoder *e, int bitrate, int dropping);
 
 // Encodes an I420 picture. Nothing that y, u or v point to is kept.
 int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,

@@ -36,7 +36,8 @@ export class Latency {
     if (captured > ntpEpoch) captured -= ntpEpoch;
     const behind = (meta.rtpTimestamp - source.rtpTimestamp) | 0; // it may be of another picture, in ticks of 1/90 ms
     captured += behind / 90;
-    const ms = performance.timeOrigin + meta.expectedDisplayTime + this.offset - captured;
+    const shown = Math.max(meta.expectedDisplayTime, meta.presentationTime); // some browsers expect what is past
+    const ms = performance.timeOrigin + shown + this.offset - captured;
     if (Math.abs(behind) > 90 * 5000 || ms < -1000 || ms > 60000) return;
     const at = performance.now();
     this.samples.push({ at, ms });
