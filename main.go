@@ -25,6 +25,7 @@ type commands struct {
 	Serve    serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
 	Monitors monitors   `cmd:"" help:"List the monitors that --target can name."`
 	Check    check      `cmd:"" help:"Test any WHEP endpoint against the standard, clause by clause."`
+	Doctor   doctor     `cmd:"" help:"Try what serving with the same flags would do, and tell what works here and what does not."`
 	Link     linkCmd    `cmd:"" help:"Make a link that lets people watch for a while."`
 	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
 }
