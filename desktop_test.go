@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -51,7 +52,9 @@ type desktop struct {
 
 func startDesktop(t testing.TB, size image.Point) *desktop {
 	t.Helper()
-	d := &desktop{size: size}
+	// Not the first free number: another test would take it while the server
+	// is being restarted.
+	d := &desktop{size: size, display: fmt.Sprintf(":%d", 1000+rand.IntN(30000))}
 	d.start(t)
 	t.Cleanup(func() { d.stop() })
 	return d
@@ -65,21 +68,16 @@ func (d *desktop) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	args := []string{"-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", d.size.X, d.size.Y), "-noreset", "-nolisten", "tcp"}
-	if d.display != "" {
-		args = append([]string{d.display}, args...)
-	}
-	d.cmd = exec.Command("Xvfb", args...)
+	d.cmd = exec.Command("Xvfb", d.display, "-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", d.size.X, d.size.Y),
+		"-noreset", "-nolisten", "tcp")
 	d.cmd.ExtraFiles = []*os.File{w}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatalf("start Xvfb (Debian package xvfb): %v", err)
 	}
 	w.Close()
-	number, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
+	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
 		t.Fatalf("Xvfb did not come up: %v", err)
 	}
-	d.display = ":" + strings.TrimSpace(number)
 }
 
 func (d *desktop) stop() {
