@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/pion/transport/v5/packetio"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/sync/errgroup"
 
@@ -44,9 +47,12 @@ type session struct {
 	log        *slog.Logger
 	cancel     context.CancelCauseFunc
 	senders    []*webrtc.RTPSender
+	wire       *interceptors.Viewer
+	sender     *sender
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
-	path      route
+	outlet    atomic.Pointer[outlet]        // the last one; nil before the first
+	path      *route
 	connected atomic.Bool // has been, at least once
 
 	mu         sync.Mutex // guards below, and serialises negotiation
@@ -56,45 +62,45 @@ type session struct {
 	candidates int // of the player, given to the agent since the last restart
 }
 
-// route tells whether media can reach the player. Its zero value is down.
+// route tells whether media can reach the player. It begins down.
 type route struct {
-	mu sync.Mutex
-	up chan struct{} // closed while up; nil before first use
-	is bool
+	mu       sync.Mutex
+	up, down chan struct{} // one of them is closed
+}
+
+func newRoute() *route {
+	r := &route{up: make(chan struct{}), down: make(chan struct{})}
+	close(r.down)
+	return r
 }
 
 func (r *route) set(up bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.up == nil || r.is && !up {
-		r.up = make(chan struct{})
+	now, then := r.up, &r.down
+	if !up {
+		now, then = r.down, &r.up
 	}
-	if up && !r.is {
-		close(r.up)
+	select {
+	case <-now: // nothing changes
+	default:
+		close(now)
+		*then = make(chan struct{})
 	}
-	r.is = up
 }
 
-func (r *route) isUp() bool {
+// working is closed while the path is up.
+func (r *route) working() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.is
+	return r.up
 }
 
-// wait waits until the path is up.
-func (r *route) wait(ctx context.Context) error {
+// broken is closed while the path is down.
+func (r *route) broken() <-chan struct{} {
 	r.mu.Lock()
-	if r.up == nil {
-		r.up = make(chan struct{})
-	}
-	up := r.up
-	r.mu.Unlock()
-	select {
-	case <-up:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	defer r.mu.Unlock()
+	return r.down
 }
 
 // open negotiates a session: it makes the stack's connection, adds a track for
@@ -108,6 +114,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
 		gathered: make(chan *webrtc.ICECandidate, 64), cancel: cancel, offer: o, etag: newETag(), version: 1,
+		sender: s.sender, path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
 	defer func() {
@@ -193,7 +200,11 @@ func (ses *session) negotiate(s *Server) (string, error) {
 		return "", err
 	}
 	for i := range ses.served {
-		ses.served[i].ssrc = uint32(ses.senders[i].GetParameters().Encodings[0].SSRC)
+		encoding := ses.senders[i].GetParameters().Encodings[0]
+		ses.served[i].ssrc = uint32(encoding.SSRC)
+		if ses.served[i].format.rtx != 0 {
+			ses.served[i].rtx = uint32(encoding.RTX.SSRC)
+		}
 	}
 	return writeAnswer(ses.offer, ses.served, t, random64(), s.cfg.RTCPMuxOnly), nil
 }
@@ -202,32 +213,32 @@ func (ses *session) negotiate(s *Server) (string, error) {
 func (ses *session) connect(s *Server) error {
 	epoch := clock{epoch: ses.created, base: uint32(random64())}
 	at := func(rate uint32) clock { c := epoch; c.rate = int64(rate); return c }
-	registry, err := interceptors.New(interceptors.Config{
+	ses.wire = interceptors.New(interceptors.Config{
 		Keyframe: func(reason string) {
 			if v := ses.viewer.Load(); v != nil {
 				v.RequestKeyframe(reason)
 			}
 		},
 		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
+		Sent:    s.ports.flush,
 	})
-	if err != nil {
-		return fmt.Errorf("interceptors: %w", err)
-	}
 	var media webrtc.MediaEngine
 	var tracks []*track
 	for _, a := range ses.served {
 		section := &ses.offer.sections[a.index]
-		t := newTrack(section, &a.format, at(a.format.clock))
-		err := media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: t.capability, PayloadType: webrtc.PayloadType(a.format.pt)}, t.kind)
-		if err != nil {
-			return fmt.Errorf("register %s: %w", a.format.name, err)
+		t := newTrack(section, &a.format, at(a.format.clock), ses.wire)
+		if err := t.register(&media, &a.format); err != nil {
+			return err
 		}
 		if section.kind == "video" {
 			ses.video = t
 		}
 		tracks = append(tracks, t)
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(s.settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(registry))
+	settings := s.settings
+	settings.BufferFactory = ses.inboxes()
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(ses.wire.Registry()))
+	var err error
 	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
 		return fmt.Errorf("peer connection: %w", err)
 	}
@@ -376,6 +387,46 @@ func (ses *session) run(ctx context.Context, setup time.Duration) error {
 	return err
 }
 
+// inboxes makes the buffers of received RTCP. What a player says of
+// retransmissions goes to the first section's, because nobody reads an own one.
+func (ses *session) inboxes() func(packetio.BufferPacketType, uint32) io.ReadWriteCloser {
+	const size = 64 << 10 // bytes
+	var mu sync.Mutex
+	var first io.Writer = io.Discard
+	return func(_ packetio.BufferPacketType, ssrc uint32) io.ReadWriteCloser {
+		mu.Lock()
+		defer mu.Unlock()
+		ours := slices.ContainsFunc(ses.senders, func(s *webrtc.RTPSender) bool {
+			return uint32(s.GetParameters().Encodings[0].SSRC) == ssrc
+		})
+		if !ours {
+			return forwarded{first}
+		}
+		b := inbox{packetio.NewBuffer()}
+		b.SetLimitSize(size)
+		if first == io.Discard {
+			first = b
+		}
+		return b
+	}
+}
+
+// inbox is a buffer of packets.
+type inbox struct{ *packetio.Buffer }
+
+func (b inbox) Write(p []byte) (int, error) { return b.Buffer.Write(p, nil) }
+
+func (b inbox) Read(p []byte) (int, error) {
+	n, _, err := b.Buffer.Read(p, nil)
+	return n, err
+}
+
+// forwarded gives all to another's buffer.
+type forwarded struct{ io.Writer }
+
+func (forwarded) Read([]byte) (int, error) { return 0, io.EOF }
+func (forwarded) Close() error             { return nil }
+
 // drain reads RTCP to its end: interceptors see it only while somebody reads.
 func drain(sender *webrtc.RTPSender) error {
 	buf := make([]byte, 1500)
@@ -390,13 +441,12 @@ func drain(sender *webrtc.RTPSender) error {
 // key frame.
 func (ses *session) send(ctx context.Context) error {
 	for {
-		if err := ses.path.wait(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-ses.video.bound:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		for _, ready := range []<-chan struct{}{ses.path.working(), ses.video.bound} {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 		if err := ses.play(ctx); err != nil {
 			return err
@@ -415,17 +465,43 @@ func (ses *session) play(ctx context.Context) error {
 		ses.viewer.Store(nil)
 		viewer.Close()
 	}()
-	for {
-		unit, err := viewer.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if !ses.path.isUp() {
-			return nil
-		}
-		if err := ses.video.send(unit); err != nil {
-			return err
-		}
+	ses.wire.Start(startRate(ses.remote()))
+	o := newOutlet(viewer, ses.video, ses.wire.Estimate)
+	ses.outlet.Store(o)
+	ses.sender.add(o)
+	defer ses.sender.remove(o)
+	select {
+	case <-ses.path.broken():
+		return nil
+	case err := <-o.failed:
+		return err
+	case <-viewer.Ended():
+		return encode.ErrHubEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// remote is the address that media goes to; nil if it is not known.
+func (ses *session) remote() (remote netip.Addr) {
+	pair, err := ses.senders[0].Transport().ICETransport().GetSelectedCandidatePair()
+	if err != nil || pair == nil {
+		return remote
+	}
+	remote, _ = netip.ParseAddr(pair.Remote.Address)
+	return remote.Unmap()
+}
+
+// startRate is what a path is taken to carry until its feedback tells more, in
+// bits per second.
+func startRate(to netip.Addr) float64 {
+	switch {
+	case to.IsLoopback():
+		return 100e6
+	case to.IsPrivate() || to.IsLinkLocalUnicast():
+		return 30e6
+	default:
+		return 2.5e6
 	}
 }
 
