@@ -77,6 +77,7 @@ type estimator struct {
 	rateSince time.Duration
 
 	loss              float64
+	lossy             bool
 	received, missing int
 	lossSince         time.Duration
 }
@@ -106,7 +107,7 @@ func (e *estimator) take(f feedback, now time.Duration) {
 		e.delays(f, now)
 	}
 	switch {
-	case e.over >= 2 || e.loss > lossOver:
+	case e.over >= 2 || e.lossy:
 		if now-e.cut > decrease {
 			e.reduce(now)
 		}
@@ -120,14 +121,14 @@ func (e *estimator) take(f feedback, now time.Duration) {
 }
 
 func (e *estimator) reduce(now time.Duration) {
-	base := e.target
+	carried := e.target
 	if e.arriving > 0 {
-		base = min(base, e.arriving)
+		carried = e.arriving
 	}
-	e.target = max(backOff*base, estimateLeast)
+	e.target = max(min(e.target, backOff*carried), estimateLeast)
 	e.proven = e.target
-	e.cut, e.congested, e.over = now, true, 0
-	e.loss, e.received, e.missing, e.lossSince = 0, 0, 0, now // judge anew
+	e.cut, e.congested = now, true
+	e.over, e.lossy, e.received, e.missing, e.lossSince = 0, false, 0, 0, now // judge anew
 }
 
 func (e *estimator) rate(f feedback, now time.Duration) {
@@ -135,7 +136,9 @@ func (e *estimator) rate(f feedback, now time.Duration) {
 	if passed := now - e.rateSince; passed >= rateWindow {
 		e.arriving = float64(8*e.bytes) / passed.Seconds()
 		e.bytes, e.rateSince = 0, now
-		e.proven = max(e.proven, e.arriving)
+		if e.over == 0 {
+			e.proven = max(e.proven, e.arriving)
+		}
 	}
 }
 
@@ -144,6 +147,7 @@ func (e *estimator) lose(f feedback, now time.Duration) {
 	e.missing += f.missing
 	if n := e.received + e.missing; now-e.lossSince >= lossWindow && n >= 20 {
 		e.loss = float64(e.missing) / float64(n)
+		e.lossy = e.loss > lossOver
 		e.received, e.missing, e.lossSince = 0, 0, now
 	}
 }

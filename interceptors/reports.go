@@ -80,7 +80,7 @@ func (r *Reports) BindRTCPReader(reader interceptor.RTCPReader) interceptor.RTCP
 }
 
 func (r *Reports) look(c control, now time.Time) {
-	for b := range c.blocks() {
+	for b := range c.blocks {
 		r.mu.Lock()
 		s := r.streams[b.ssrc]
 		r.mu.Unlock()

@@ -276,7 +276,7 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bo
 		return false, false
 	}
 	s.refill(now)
-	for seq := range nacked(entries, historySize) {
+	for seq := range nack(entries).most {
 		s.stats.Nacked++
 		switch back := s.next - seq; {
 		case back == 0 || back >= halfNumbers: // not sent yet
@@ -308,8 +308,7 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 	if p.repaired != 0 && now < p.repaired+rtt+repairAgain {
 		return false
 	}
-	size := float64(len(p.payload))
-	if s.budget < size {
+	if s.budget < float64(len(p.payload)) {
 		s.stats.Refused++
 		return false
 	}
@@ -326,8 +325,8 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 	}
 	// A repair that fails is asked for again.
 	_, _ = s.w.Write(h, payload, interceptor.Attributes{})
-	s.budget -= size
-	p.repaired = now
+	s.budget -= float64(len(payload))
+	p.repaired = max(now, 1)
 	s.stats.Repaired++
 	s.stats.Bytes += uint64(len(payload))
 	return true

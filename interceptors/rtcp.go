@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"encoding/binary"
-	"iter"
 
 	"github.com/pion/interceptor"
 )
@@ -28,20 +27,18 @@ type control struct {
 	body         []byte
 }
 
-// controls yields the packets of a compound. It ends at what is no RTCP: one
-// bad packet must not end the reading of what follows later.
-func controls(b []byte) iter.Seq[control] {
-	return func(yield func(control) bool) {
-		for len(b) >= 4 && b[0]>>6 == 2 {
-			n := 4 + 4*int(binary.BigEndian.Uint16(b[2:]))
-			if n > len(b) {
-				return
-			}
-			if !yield(control{b[1], b[0] & 0x1f, b[4:n]}) {
-				return
-			}
-			b = b[n:]
+// compound is an RTCP packet of several.
+type compound []byte
+
+// all yields the packets. It ends at what is no RTCP: one bad packet must not
+// end the reading of what follows later.
+func (b compound) all(yield func(control) bool) {
+	for len(b) >= 4 && b[0]>>6 == 2 {
+		n := 4 + 4*int(binary.BigEndian.Uint16(b[2:]))
+		if n > len(b) || !yield(control{b[1], b[0] & 0x1f, b[4:n]}) {
+			return
 		}
+		b = b[n:]
 	}
 }
 
@@ -63,44 +60,43 @@ type block struct {
 }
 
 // blocks yields the report blocks of a sender or receiver report.
-func (c control) blocks() iter.Seq[block] {
-	return func(yield func(block) bool) {
-		skip := 4
-		switch c.kind {
-		case typeSenderReport:
-			skip = 24
-		case typeReceiverReport:
-		default:
+func (c control) blocks(yield func(block) bool) {
+	skip := 4
+	switch c.kind {
+	case typeSenderReport:
+		skip = 24
+	case typeReceiverReport:
+	default:
+		return
+	}
+	for i := range int(c.format) {
+		at := skip + 24*i
+		if at+24 > len(c.body) {
 			return
 		}
-		for i := range int(c.format) {
-			at := skip + 24*i
-			if at+24 > len(c.body) {
-				return
-			}
-			b := c.body[at:]
-			u32 := binary.BigEndian.Uint32
-			if !yield(block{u32(b), b[4], u32(b[12:]), u32(b[16:]), u32(b[20:])}) {
-				return
-			}
+		b := c.body[at:]
+		u32 := binary.BigEndian.Uint32
+		if !yield(block{u32(b), b[4], u32(b[12:]), u32(b[16:]), u32(b[20:])}) {
+			return
 		}
 	}
 }
 
-// nacked yields the sequence numbers of a generic NACK's entries (RFC 4585,
-// 6.2.1), at most limit.
-func nacked(entries []byte, limit int) iter.Seq[uint16] {
-	return func(yield func(uint16) bool) {
-		for ; len(entries) >= 4; entries = entries[4:] {
-			seq := binary.BigEndian.Uint16(entries)
-			following := uint32(binary.BigEndian.Uint16(entries[2:]))
-			for mask := following<<1 | 1; mask != 0; mask, seq = mask>>1, seq+1 {
-				if mask&1 == 0 {
-					continue
-				}
-				if limit--; limit < 0 || !yield(seq) {
-					return
-				}
+// nack is the entries of a generic NACK (RFC 4585, 6.2.1).
+type nack []byte
+
+// most yields the sequence numbers, at most so many as are kept.
+func (entries nack) most(yield func(uint16) bool) {
+	limit := historySize
+	for ; len(entries) >= 4; entries = entries[4:] {
+		seq := binary.BigEndian.Uint16(entries)
+		following := uint32(binary.BigEndian.Uint16(entries[2:]))
+		for mask := following<<1 | 1; mask != 0; mask, seq = mask>>1, seq+1 {
+			if mask&1 == 0 {
+				continue
+			}
+			if limit--; limit < 0 || !yield(seq) {
+				return
 			}
 		}
 	}
@@ -111,7 +107,7 @@ func listen(reader interceptor.RTCPReader, look func(c control)) interceptor.RTC
 	return interceptor.RTCPReaderFunc(func(b []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
 		n, a, err := reader.Read(b, a)
 		if err == nil {
-			for c := range controls(b[:n]) {
+			for c := range compound(b[:n]).all {
 				look(c)
 			}
 		}

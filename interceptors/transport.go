@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"encoding/binary"
-	"iter"
 	"slices"
 	"sync"
 	"time"
@@ -142,7 +141,7 @@ func (t *Transport) look(b []byte, now time.Duration) {
 	}
 	t.lastRef, t.refKnown = ref, true
 	var f feedback
-	for seq, at := range arrivals(b) {
+	for seq, at := range arrivals(b).all {
 		p := &t.flight[seq%flightSize]
 		if p.seq != seq || p.at == 0 || p.fate == arrived || p.fate == missing && at < 0 {
 			continue
@@ -158,44 +157,42 @@ func (t *Transport) look(b []byte, now time.Duration) {
 	t.estimate.take(f, now)
 }
 
-// arrivals yields the packets of transport-wide feedback (draft-holmer-rmcat-
-// transport-wide-cc-extensions-01, 3.1) with the time of their arrival after
-// the reference time; -1 for packets that did not arrive. It ends where the
-// message is cut off.
-func arrivals(b []byte) iter.Seq2[uint16, time.Duration] {
-	return func(yield func(uint16, time.Duration) bool) {
-		base, count := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
-		chunks, known := b[8:], 0
-		deltas := chunks
-		for ; known < count && len(deltas) >= 2; deltas = deltas[2:] {
-			known += statuses(binary.BigEndian.Uint16(deltas))
-		}
-		at := int64(0) // in 250 us
-		for i := 0; i < min(count, known); {
-			chunk := binary.BigEndian.Uint16(chunks)
-			chunks = chunks[2:]
-			for j := range min(statuses(chunk), count-i) {
-				arrival := time.Duration(-1)
-				switch s := status(chunk, j); {
-				case s == 1 && len(deltas) >= 1:
+// arrivals is transport-wide feedback from its base sequence number on
+// (draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1); at least 8 bytes.
+type arrivals []byte
+
+// all yields the packets with the time of their arrival after the reference
+// time; -1 for packets that did not arrive. It ends where the message is cut
+// off.
+func (b arrivals) all(yield func(uint16, time.Duration) bool) {
+	base, count := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
+	chunks, known := b[8:], 0
+	deltas := chunks
+	for ; known < count && len(deltas) >= 2; deltas = deltas[2:] {
+		known += statuses(binary.BigEndian.Uint16(deltas))
+	}
+	at := int64(0) // in 250 us
+	for i := 0; i < min(count, known); chunks = chunks[2:] {
+		chunk := binary.BigEndian.Uint16(chunks)
+		for j := range min(statuses(chunk), count-i) {
+			arrival := time.Duration(-1)
+			switch s := int(status(chunk, j)); {
+			case s == 0:
+			case s > 2 || len(deltas) < s:
+				return
+			default:
+				if s == 1 {
 					at += int64(deltas[0])
-					deltas = deltas[1:]
-					arrival = time.Duration(at) * 250 * time.Microsecond
-				case s == 2 && len(deltas) >= 2:
+				} else {
 					at += int64(int16(binary.BigEndian.Uint16(deltas)))
-					deltas = deltas[2:]
-					arrival = time.Duration(at) * 250 * time.Microsecond
-				case s != 0:
-					return
 				}
-				if !yield(base+uint16(i), max(arrival, -1)) {
-					return
-				}
-				i++
+				deltas = deltas[s:]
+				arrival = max(time.Duration(at)*250*time.Microsecond, 0)
 			}
-			if statuses(chunk) == 0 {
+			if !yield(base+uint16(i), arrival) {
 				return
 			}
+			i++
 		}
 	}
 }

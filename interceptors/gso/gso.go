@@ -136,7 +136,8 @@ func (g *Conn) Flush() {
 // that refuses it harms no other: the socket falls back only when nobody takes
 // it any more.
 func (g *Conn) flush() {
-	path := Path(g.path.Load())
+	used := Path(g.path.Load())
+	path := used
 	for first := 0; first < g.n; {
 		done, err := g.kernel.send(path, g.buf[first*g.size:], g.size, g.n-first, g.to)
 		g.calls.Add(1)
@@ -144,7 +145,7 @@ func (g *Conn) flush() {
 		first += done
 		switch {
 		case err == nil:
-			if done > 1 {
+			if done > 1 && path == used {
 				g.unable = 0
 			}
 		case isFull(err):
