@@ -46,7 +46,8 @@ func (r *Reports) RTT() time.Duration { return time.Duration(r.rtt.Load()) }
 
 // Reported is what was sent of a stream, and the viewer's last report of it.
 type Reported struct {
-	Packets, Bytes uint64 // sent, without repairs; bytes of payloads
+	Packets, Bytes uint64  // sent, without repairs; bytes of payloads
+	Rate           float64 // bits per second, over the last second or so
 	Loss           float64
 	Jitter         time.Duration
 }
@@ -60,7 +61,7 @@ func (r *Reports) Stream(ssrc uint32) Reported {
 		return Reported{}
 	}
 	return Reported{
-		Packets: s.packets.Load(), Bytes: s.bytes.Load(),
+		Packets: s.packets.Load(), Bytes: s.bytes.Load(), Rate: s.rateAt(time.Now()),
 		Loss:   float64(s.lost.Load()) / 256,
 		Jitter: time.Duration(uint64(s.jitter.Load()) * uint64(time.Second) / uint64(max(s.rate, 1))),
 	}
@@ -113,7 +114,7 @@ func (r *Reports) BindLocalStream(info *interceptor.StreamInfo, w interceptor.RT
 	r.mu.Unlock()
 	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, a interceptor.Attributes) (int, error) {
 		n, err := w.Write(h, payload, a)
-		if err == nil {
+		if n > 0 && err == nil {
 			s.packets.Add(1)
 			s.bytes.Add(uint64(len(payload)))
 			if h.Marker {
@@ -135,16 +136,46 @@ func (r *Reports) UnbindLocalStream(info *interceptor.StreamInfo) {
 type reported struct {
 	ssrc, rate     uint32 // static
 	packets, bytes atomic.Uint64
-	lost, jitter   atomic.Uint32 // as in the last report
-	last           time.Time     // of our last report; owned by the writer
+	lost, jitter   atomic.Uint32 // as in the viewer's last report
+
+	mu       sync.Mutex // guards below
+	last     time.Time  // of our last report
+	reported uint64     // bytes sent until then
+	per      float64    // bits per second between the last two
+}
+
+// rateAt is the rate until now, or that until the last report if that is not
+// long ago.
+func (s *reported) rateAt(now time.Time) float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if passed := now.Sub(s.last); passed > reportEvery && !s.last.IsZero() {
+		return float64(8*(s.bytes.Load()-s.reported)) / passed.Seconds()
+	}
+	return s.per
+}
+
+// due tells whether it is time for a report, and notes it.
+func (s *reported) due(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	passed := now.Sub(s.last)
+	if passed < reportEvery {
+		return false
+	}
+	bytes := s.bytes.Load()
+	if !s.last.IsZero() {
+		s.per = float64(8*(bytes-s.reported)) / passed.Seconds()
+	}
+	s.last, s.reported = now, bytes
+	return true
 }
 
 // report sends a report if it is time.
 func (r *Reports) report(s *reported, now time.Time) {
-	if now.Sub(s.last) < reportEvery {
+	if !s.due(now) {
 		return
 	}
-	s.last = now
 	r.mu.Lock()
 	w := r.rtcp
 	r.mu.Unlock()

@@ -99,8 +99,9 @@ type outlet struct {
 	estimate func() interceptors.Estimate
 	failed   chan error // one slot; takes the error that ends sending
 
-	waited  atomic.Int64  // ns that the oldest picture in the queue has waited
-	dropped atomic.Uint64 // pictures
+	dropped *atomic.Uint64 // pictures, counted up
+
+	waited atomic.Int64 // ns that the oldest picture in the queue has waited
 
 	mu      sync.Mutex // guards below; the sender holds it in turn
 	closed  bool
@@ -118,8 +119,8 @@ type waiting struct {
 	since time.Time
 }
 
-func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate) *outlet {
-	return &outlet{viewer: v, track: t, estimate: estimate, failed: make(chan error, 1)}
+func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate, dropped *atomic.Uint64) *outlet {
+	return &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, failed: make(chan error, 1)}
 }
 
 // turn sends what may leave now, and tells whether the outlet must be asked

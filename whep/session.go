@@ -51,7 +51,8 @@ type session struct {
 	sender     *sender
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
-	outlet    atomic.Pointer[outlet]        // the last one; nil before the first
+	outlet    atomic.Pointer[outlet]        // nil while nothing is sent
+	dropped   atomic.Uint64                 // pictures
 	path      *route
 	connected atomic.Bool // has been, at least once
 
@@ -86,6 +87,15 @@ func (r *route) set(up bool) {
 	default:
 		close(now)
 		*then = make(chan struct{})
+	}
+}
+
+func (r *route) isUp() bool {
+	select {
+	case <-r.working():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -466,10 +476,13 @@ func (ses *session) play(ctx context.Context) error {
 		viewer.Close()
 	}()
 	ses.wire.Start(startRate(ses.remote()))
-	o := newOutlet(viewer, ses.video, ses.wire.Estimate)
+	o := newOutlet(viewer, ses.video, ses.wire.Estimate, &ses.dropped)
 	ses.outlet.Store(o)
 	ses.sender.add(o)
-	defer ses.sender.remove(o)
+	defer func() {
+		ses.sender.remove(o)
+		ses.outlet.Store(nil)
+	}()
 	select {
 	case <-ses.path.broken():
 		return nil
@@ -482,13 +495,17 @@ func (ses *session) play(ctx context.Context) error {
 	}
 }
 
-// remote is the address that media goes to; nil if it is not known.
+// remote is the address that media goes to; invalid if it is not known.
 func (ses *session) remote() (remote netip.Addr) {
 	pair, err := ses.senders[0].Transport().ICETransport().GetSelectedCandidatePair()
 	if err != nil || pair == nil {
 		return remote
 	}
-	remote, _ = netip.ParseAddr(pair.Remote.Address)
+	return pairAddress(pair)
+}
+
+func pairAddress(pair *webrtc.ICECandidatePair) netip.Addr {
+	remote, _ := netip.ParseAddr(pair.Remote.Address)
 	return remote.Unmap()
 }
 
