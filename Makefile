@@ -6,8 +6,8 @@
 #
 # ARGS="--fps 60" goes to the program.
 
-BUILD_PACKAGES = gcc libc6-dev pkg-config libvpx-dev libyuv-dev
-TEST_PACKAGES  = xvfb chromium ffmpeg xterm x11-apps x11-xserver-utils xdotool procps
+BUILD_PACKAGES = gcc libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev
+TEST_PACKAGES  = xvfb chromium ffmpeg xterm x11-apps x11-xserver-utils xdotool procps sway foot util-linux
 
 export CGO_ENABLED = 1
 

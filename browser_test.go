@@ -15,10 +15,11 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"deskwhep/capture/card"
+	"deskwhep/encode"
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
-func startBrowser(t *testing.T) (tab func() context.Context) {
+func startBrowser(t testing.TB) (tab func() context.Context) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -47,7 +48,7 @@ func startBrowser(t *testing.T) (tab func() context.Context) {
 }
 
 // watch opens the player page and waits until it plays.
-func watch(t *testing.T, ctx context.Context, url string) {
+func watch(t testing.TB, ctx context.Context, url string) {
 	t.Helper()
 	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err != nil {
 		t.Fatalf("open the player: %v", err)
@@ -58,13 +59,13 @@ func watch(t *testing.T, ctx context.Context, url string) {
 }
 
 // frames is how many frames the page's video has presented so far.
-func frames(t *testing.T, ctx context.Context) int {
+func frames(t testing.TB, ctx context.Context) int {
 	t.Helper()
 	return evaluate[int](t, ctx, `video.getVideoPlaybackQuality().totalVideoFrames`)
 }
 
 // evaluate gives the value of an expression, or of its promise, in the page.
-func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
+func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -75,7 +76,7 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 
 // pixels takes the decoded picture of the page's video: its size, and the mean
 // colour of the middle of each place of the pattern.
-func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
+func pixels(t testing.TB, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
 	t.Helper()
 	type picture struct {
 		W, H  int
@@ -121,7 +122,7 @@ func patternStep(colours [patternRows][patternColumns][3]float64) (step int, err
 }
 
 // screenshot keeps a picture of the page in out/ for people to look at.
-func screenshot(t *testing.T, ctx context.Context, name string) {
+func screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {
@@ -138,9 +139,15 @@ func screenshot(t *testing.T, ctx context.Context, name string) {
 // TestDesktopInChromium follows the whole way: a painted X display, the program,
 // the page in a browser. Three viewers share one encoder.
 func TestDesktopInChromium(t *testing.T) {
+	for _, source := range []string{"auto", "screen"} {
+		t.Run(source, func(t *testing.T) { desktopInChromium(t, source) })
+	}
+}
+
+func desktopInChromium(t *testing.T, source string) {
 	d := startDesktop(t, image.Pt(1280, 720))
 	d.paintPattern(t, 200*time.Millisecond)
-	p := startProgram(t, d.display, "--source", "screen")
+	p := startProgram(t, d.display, "--source", source)
 	tab := startBrowser(t)
 	viewers := []context.Context{tab(), tab(), tab()}
 	steps := map[int]bool{}
@@ -173,15 +180,15 @@ func TestDesktopInChromium(t *testing.T) {
 	if len(steps) < 2 {
 		t.Error("the picture does not move")
 	}
-	screenshot(t, viewers[0], "player")
-	if n := strings.Count(p.log.String(), `msg="encoding begins" stream=desktop`); n != 1 {
+	screenshot(t, viewers[0], "player-"+source)
+	if n := strings.Count(p.log.String(), `msg="encoding begins"`); n != 1 {
 		t.Errorf("%d encoders for three viewers", n)
 	}
 	p.stop(t)
 }
 
 // cardStamp reads the test card's stamp off the page's video.
-func cardStamp(t *testing.T, ctx context.Context) (card.Stamp, error) {
+func cardStamp(t testing.TB, ctx context.Context) (card.Stamp, error) {
 	t.Helper()
 	type corner struct {
 		W, H, Columns int
@@ -246,5 +253,46 @@ func TestServerRestart(t *testing.T) {
 	startProgram(t, "", "--source", "card", "--listen", address)
 	if _, err := chromedp.Run(v, chromedp.WaitVisible(`#state[data-state="playing"]`)); err != nil {
 		t.Fatalf("the page does not play again: %v", err)
+	}
+}
+
+// TestCodecsInChromium asks for each codec by its name: Chromium decodes all
+// that we encode, at the same time.
+func TestCodecsInChromium(t *testing.T) {
+	d := startDesktop(t, image.Pt(640, 480))
+	d.paintPattern(t, 500*time.Millisecond)
+	p := startProgram(t, d.display, "--max-encoders", "4")
+	tab := startBrowser(t)
+	for _, codec := range encode.Available() {
+		v := tab()
+		watch(t, v, p.url+"/?codec="+string(codec))
+		eventually(t, "the pattern is shown", func() bool { _, colours := pixels(t, v); _, err := patternStep(colours); return err == nil })
+		eventually(t, "the page names the codec "+string(codec), func() bool {
+			return strings.EqualFold(evaluate[string](t, v, `document.getElementById("codec").textContent`), string(codec))
+		})
+	}
+}
+
+// TestDisplayIsResized changes the display's size under a viewer, who sees the
+// new size in the same session.
+func TestDisplayIsResized(t *testing.T) {
+	d := startDesktop(t, image.Pt(1024, 768))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display)
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	smaller := image.Pt(801, 600) // odd, too
+	for _, args := range [][]string{
+		{"--newmode", "small", "40", "801", "832", "904", "1000", "600", "601", "604", "625"},
+		{"--addmode", "screen", "small"}, {"--output", "screen", "--mode", "small"},
+	} {
+		cmd := exec.Command("xrandr", append([]string{"--display", d.display}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("xrandr %v: %v\n%s", args, err, out)
+		}
+	}
+	eventually(t, "the new size is shown", func() bool { size, _ := pixels(t, v); return size == smaller })
+	if n := evaluate[int](t, v, `performance.getEntriesByType("resource").filter((r) => r.name.endsWith("/whep")).length`); n != 1 {
+		t.Errorf("the player connected %d times; one session should outlive the size", n)
 	}
 }

@@ -49,7 +49,7 @@ type desktop struct {
 	size    image.Point
 }
 
-func startDesktop(t *testing.T, size image.Point) *desktop {
+func startDesktop(t testing.TB, size image.Point) *desktop {
 	t.Helper()
 	d := &desktop{size: size}
 	d.start(t)
@@ -58,7 +58,7 @@ func startDesktop(t *testing.T, size image.Point) *desktop {
 }
 
 // start starts the X server, again under the number that it had.
-func (d *desktop) start(t *testing.T) {
+func (d *desktop) start(t testing.TB) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -102,7 +102,7 @@ func patternColour(step, x, y int) color.RGBA {
 
 // paintPattern paints the pattern on the display, a step each interval (or just
 // the first one for 0), until the returned func is called.
-func (d *desktop) paintPattern(t *testing.T, interval time.Duration) (stop func()) {
+func (d *desktop) paintPattern(t testing.TB, interval time.Duration) (stop func()) {
 	t.Helper()
 	c, err := xgb.NewConnDisplay(d.display)
 	if err != nil {
@@ -189,7 +189,7 @@ func (l *lines) String() string {
 }
 
 // startProgram starts deskwhep on a free port and waits for its address.
-func startProgram(t *testing.T, display string, args ...string) *program {
+func startProgram(t testing.TB, display string, args ...string) *program {
 	t.Helper()
 	cmd := exec.Command(bin, append([]string{"--listen", "127.0.0.1:0", "--log-level", "debug"}, args...)...)
 	cmd.Env = append(os.Environ(), "DISPLAY="+display, "XDG_SESSION_TYPE=x11")
@@ -225,7 +225,7 @@ func startProgram(t *testing.T, display string, args ...string) *program {
 }
 
 // stop ends the program as Ctrl-C does, and reports whether it ended well.
-func (p *program) stop(t *testing.T) {
+func (p *program) stop(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func (p *program) stop(t *testing.T) {
 }
 
 // eventually waits until ok, and fails the test when that takes too long.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if ok() {

@@ -22,8 +22,10 @@ var version = "dev"
 
 // commands is the command line.
 type commands struct {
-	Serve   serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
-	Version versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
+	Serve    serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
+	Monitors monitors   `cmd:"" help:"List the monitors that --target can name."`
+	Check    check      `cmd:"" help:"Test any WHEP endpoint against the standard, clause by clause."`
+	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
 }
 
 type versionCmd struct{}
@@ -60,6 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Name("deskwhep"),
 		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
 		kong.DefaultEnvars("DESKWHEP"),
+		kong.Vars{"players": playerNames()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

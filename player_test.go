@@ -29,8 +29,8 @@ import (
 
 // inside is a server in this process that streams the test card.
 type inside struct {
-	url string // of the endpoint
-	hub *encode.Hub
+	url    string // of the endpoint
+	stream *encode.Stream
 	*whep.Server
 	stop func() // ends everything and waits
 }
@@ -45,14 +45,12 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 	}
 	feed := capture.NewFeed(capture.FeedConfig{Open: open, FPS: fps, Linger: time.Second, Log: log,
 		Card: func(image.Point, func() string) capture.Source { s, _ := open(t.Context()); return s }})
-	hub := encode.NewHub(encode.HubConfig{
-		Watch:       func() encode.Tap { return feed.Watch() },
-		Open:        func() (encode.Encoder, encode.Packetizer, error) { return encode.NewEncoder(encode.VP8, 1e6, fps) },
-		FPS:         fps,
-		KeyInterval: encode.KeyInterval(encode.VP8),
-		Linger:      time.Second, Log: log,
+	stream := encode.NewStream(encode.StreamConfig{
+		Watch:  func() encode.Tap { return feed.Watch() },
+		Size:   func() image.Point { return size },
+		Codecs: []encode.Codec{encode.VP8}, FPS: fps, Bitrate: 1e6, Linger: time.Second, Log: log,
 	})
-	cfg := whep.Config{Streams: map[string]whep.Stream{"card": single{encode.VP8, hub}}, Default: "card", Log: log, RTCPMuxOnly: true}
+	cfg := whep.Config{Streams: map[string]whep.Stream{"card": stream}, Default: "card", Log: log, RTCPMuxOnly: true}
 	if change != nil {
 		change(&cfg)
 	}
@@ -62,14 +60,14 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for _, part := range []func(context.Context) error{feed.Run, hub.Run, server.Run} {
+	for _, part := range []func(context.Context) error{feed.Run, stream.Run, server.Run} {
 		running.Go(func() {
 			if err := part(ctx); err != nil {
 				t.Errorf("a part of the server ended with: %v", err)
 			}
 		})
 	}
-	in := &inside{url: "http://" + server.Addr().String() + "/whep", hub: hub, Server: server}
+	in := &inside{url: "http://" + server.Addr().String() + "/whep", stream: stream, Server: server}
 	in.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
 	t.Cleanup(in.stop)
 	return in
@@ -342,12 +340,12 @@ func TestThreeViewersOneEncoder(t *testing.T) {
 			t.Error("the first frame is no key frame")
 		}
 	}
-	if s := in.hub.Status(); s.Viewers != 3 || !s.Running {
-		t.Errorf("the hub has %d viewers, running %v", s.Viewers, s.Running)
+	if s := in.stream.Status(); len(s) != 1 || s[0].Viewers != 3 || !s[0].Running {
+		t.Errorf("the encoders are %+v", s)
 	}
 	request(t, http.MethodDelete, players[0].location, "", "", "", http.StatusOK)
 	request(t, http.MethodDelete, players[0].location, "", "", "", http.StatusNotFound)
-	eventually(t, "the viewer who was deleted has left", func() bool { return in.hub.Status().Viewers == 2 })
+	eventually(t, "the viewer who was deleted has left", func() bool { return in.stream.Status()[0].Viewers == 2 })
 	players[1].frame(t)
 }
 
@@ -410,4 +408,24 @@ func TestNeverConnects(t *testing.T) {
 	_, h := post(t, in.url, strings.ReplaceAll(offer.SDP, "a=sendrecv", "a=recvonly"), http.StatusCreated)
 	eventually(t, "the session is given up", func() bool { return in.Viewers() == 0 })
 	request(t, http.MethodGet, "http://"+in.Addr().String()+h.Get("Location"), "", "", "", http.StatusNotFound)
+}
+
+// TestTCPViewer plays over the HTTP port alone: a network that lets no UDP
+// through.
+func TestTCPViewer(t *testing.T) {
+	in := startInside(t, image.Pt(320, 240), nil)
+	p := startPlayer(t, in.url, func(s *webrtc.SettingEngine) {
+		s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+	})
+	_, key, _ := p.frame(t)
+	if !key {
+		t.Error("the first frame is no key frame")
+	}
+	pair, err := p.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
+	if err != nil || pair == nil {
+		t.Fatalf("no selected pair: %v", err)
+	}
+	if pair.Remote.Protocol != webrtc.ICEProtocolTCP || int(pair.Remote.Port) != int(in.Addr().Port()) {
+		t.Errorf("the pair is %v", pair)
+	}
 }

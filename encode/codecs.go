@@ -14,11 +14,10 @@ type codec struct {
 	packetizer func() Packetizer
 }
 
-// supported is what has not been left out by build tags, in the order of
-// preference for a screen.
-var supported = slices.Concat(vpxCodecs)
+// supported is what has not been left out by build tags.
+var supported = slices.Concat(vpxCodecs, openh264Codecs, aomCodecs)
 
-// Available lists the supported of this build in the order of preference.
+// Available lists the codecs of this build.
 func Available() []Codec {
 	names := make([]Codec, len(supported))
 	for i, c := range supported {

@@ -23,7 +23,7 @@ type recording struct {
 	sources []yuv.Picture // of the units in data
 }
 
-// encodeDesk encodes the desk as it is.
+// encode encodes p and keeps both.
 func (r *recording) encode(t *testing.T, e Encoder, p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (isKey bool) {
 	t.Helper()
 	data, isKey, err := e.Encode(p, damage, key, at)
@@ -33,6 +33,9 @@ func (r *recording) encode(t *testing.T, e Encoder, p *yuv.Picture, damage *capt
 	if len(data) > 0 {
 		r.data = append(r.data, bytes.Clone(data))
 		kept := *p
+		if r.codec == H264 { // knows even sizes only
+			kept.Size = image.Pt(p.Size.X&^1, p.Size.Y&^1)
+		}
 		kept.Y, kept.U, kept.V = bytes.Clone(p.Y), bytes.Clone(p.U), bytes.Clone(p.V)
 		r.sources = append(r.sources, kept)
 	}
@@ -44,14 +47,7 @@ func (r *recording) decode(t *testing.T) []yuv.Picture {
 	t.Helper()
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
-	var stream []byte
-	format := "ivf"
-	if r.codec == H264 {
-		format = "h264"
-		stream = bytes.Join(r.data, nil)
-	} else {
-		stream = ivf(r.codec, r.sources[0].Size, r.data)
-	}
+	stream, format := r.stream()
 	if err := os.WriteFile(in, stream, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +78,14 @@ func (r *recording) decode(t *testing.T) []yuv.Picture {
 		t.Fatalf("%s: %d bytes of pictures too many", r.codec, len(raw))
 	}
 	return pictures
+}
+
+// stream is all units as a file, and the name of its format.
+func (r *recording) stream() (file []byte, format string) {
+	if r.codec == H264 {
+		return bytes.Join(r.data, nil), "h264"
+	}
+	return ivf(r.codec, r.sources[0].Size, r.data), "ivf"
 }
 
 func ivf(codec Codec, size image.Point, data [][]byte) []byte {
@@ -172,7 +176,7 @@ func eachCodec(t *testing.T, test func(t *testing.T, open func(bitrate int) (Enc
 }
 
 func TestAnySizeAndItsChangeInFlight(t *testing.T) {
-	sizes := []image.Point{{320, 240}, {16, 16}, {161, 99}, {1, 1}, {640, 360}, {319, 241}}
+	sizes := []image.Point{{320, 240}, {16, 16}, {161, 99}, {17, 33}, {640, 360}, {319, 241}}
 	eachCodec(t, func(t *testing.T, open func(int) (Encoder, *recording)) {
 		e, r := open(4e6)
 		at := time.Now()

@@ -118,3 +118,12 @@ func (d *desk) film(r image.Rectangle, i int) {
 	}
 	d.damage.Add(r)
 }
+
+// copied is a frame of its own with the desk's picture, captured now.
+func (d *desk) copied() *capture.Frame {
+	f := capture.NewFrame(func(*capture.Frame) {})
+	f.Size, f.Stride, f.Format, f.Captured = d.frame.Size, d.frame.Stride, d.frame.Format, time.Now()
+	f.Pix = append([]byte(nil), d.frame.Pix...)
+	f.Lend()
+	return f
+}

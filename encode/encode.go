@@ -37,11 +37,21 @@ type Unit struct {
 
 // Encoder encodes pictures of one codec. One goroutine uses it.
 type Encoder interface {
-	// Encode encodes p. damage is what changed since the last call; with key
-	// the result is a key frame. A size other than the last call's starts a new
-	// coded size in flight. data is the encoder's and valid until the next
-	// call; it is empty if the encoder dropped the picture.
+	// Encode encodes p. damage is what changed since the last call that gave
+	// data; if it is empty the picture is refined. With key the result is a key
+	// frame, as is the first. A size other than the last call's starts a new
+	// coded size in flight. at is the time for the rate control, and increases.
+	// data is the encoder's and valid until the next call; it is empty if the
+	// encoder dropped the picture.
 	Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error)
 	SetBitrate(bitsPerSecond int) error
 	Close() error
+}
+
+// Preparer is an Encoder whose first picture comes sooner if its size is known
+// before.
+type Preparer interface {
+	// Prepare makes ready for pictures of a size. It is called before the first
+	// Encode, if at all; what goes wrong shows there.
+	Prepare(size image.Point)
 }

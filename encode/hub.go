@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
 	"deskwhep/capture"
+	"deskwhep/encode/yuv"
 )
 
 // Tap is one receiver's place at a feed of frames. Its first update comes as
@@ -26,10 +28,22 @@ type HubConfig struct {
 	Watch func() Tap                          // called when encoding begins; closed when it ends
 	Open  func() (Encoder, Packetizer, error) // called when encoding begins and after failures
 
-	FPS         int           // at most so many pictures a second
+	FPS     int         // at most so many pictures a second
+	Bitrate int         // bit/s, which what leaves is held to; zero: not held
+	MaxSize image.Point // larger pictures are scaled down; zero: any
+	MaxFS   int         // the same in macroblocks of 16x16 pixels; zero: any
+	// Size tells the screen's size if it is known before the first frame, else
+	// zero; may be nil. Encoding begins sooner with it.
+	Size func() image.Point
+
 	KeyInterval time.Duration // at most one key frame in this time; 500 ms if zero
 	Linger      time.Duration // the encoder is kept so long without viewers; 3 s if zero
 	Log         *slog.Logger
+}
+
+// fit is the size in which a screen of the given size is encoded.
+func (c *HubConfig) fit(screen image.Point) image.Point {
+	return yuv.Fit(screen, c.MaxSize, c.MaxFS)
 }
 
 // ErrHubEnded is what viewers get when the hub's context has ended.
@@ -47,8 +61,19 @@ type Hub struct {
 	mu      sync.Mutex // guards all below, and the viewers' state
 	viewers map[*Viewer]struct{}
 	gate    keyGate
+	bitrate int     // bit/s wanted
+	backlog []*Unit // from the last key frame on, if that is a good beginning; else empty
+	behind  int     // bytes in the backlog behind the key frame
 	status  Status
 }
+
+// A new viewer begins with the last key frame and what followed, if that is no
+// more than so many units and so many times the bytes of the key frame: about
+// what a new one and its refinement would cost everybody.
+const (
+	backlogUnits = 24
+	backlogSize  = 3
+)
 
 // Status is what a hub is doing and has done.
 type Status struct {
@@ -62,6 +87,26 @@ type Status struct {
 	// serves all who ask meanwhile.
 	KeyReasons map[string]uint64
 	Failures   uint64 // errors of the encoder
+
+	Size       image.Point   // of the last unit
+	EncodeTime time.Duration // of a picture, smoothed
+	Interval   time.Duration // between pictures; longer than asked for while encoding takes too long
+}
+
+// plus is s with the counts of o added.
+func (s Status) plus(o Status) Status {
+	s.Viewers += o.Viewers
+	s.Units += o.Units
+	s.Bytes += o.Bytes
+	s.Dropped += o.Dropped
+	s.Keys += o.Keys
+	s.Failures += o.Failures
+	reasons := maps.Clone(o.KeyReasons)
+	for reason, n := range s.KeyReasons {
+		reasons[reason] += n
+	}
+	s.KeyReasons = reasons
+	return s
 }
 
 // NewHub makes a hub; it works while Run runs.
@@ -78,17 +123,24 @@ func NewHub(cfg HubConfig) *Hub {
 		ended:   make(chan struct{}),
 		viewers: make(map[*Viewer]struct{}),
 		gate:    keyGate{interval: cfg.KeyInterval},
+		bitrate: cfg.Bitrate,
 		status:  Status{KeyReasons: make(map[string]uint64)},
 	}
 }
 
-// Join adds a viewer, who is owed a key frame. It never blocks. A viewer of a
-// hub that has ended gets the hub's error from Next.
+// Join adds a viewer. Its first unit is a key frame: one that is not long ago,
+// with what followed, or a new one that it is owed. It never blocks. A viewer of
+// a hub that has ended gets the hub's error from Next.
 func (h *Hub) Join() *Viewer {
 	v := &Viewer{hub: h, queue: make(chan *Unit, viewerQueue), left: make(chan struct{})}
 	h.mu.Lock()
 	h.viewers[v] = struct{}{}
-	h.owe("join", time.Now())
+	for _, u := range h.backlog {
+		v.offer(u)
+	}
+	if !v.keyed {
+		h.owe("join", time.Now())
+	}
 	h.mu.Unlock()
 	h.poke()
 	return v
@@ -109,6 +161,13 @@ func (h *Hub) RequestKeyframe(reason string) {
 	h.owe(reason, time.Now())
 	h.mu.Unlock()
 	h.poke()
+}
+
+// SetBitrate changes the bitrate, in bit/s, from the next picture on.
+func (h *Hub) SetBitrate(bitsPerSecond int) {
+	h.mu.Lock()
+	h.bitrate = max(bitsPerSecond, 1)
+	h.mu.Unlock()
 }
 
 // owe is RequestKeyframe at a given time or later. The caller holds mu.
@@ -138,28 +197,26 @@ func (h *Hub) Status() Status {
 // Run encodes while somebody watches, until ctx ends, which is no error, or
 // encoding fails for good. It is called once.
 func (h *Hub) Run(ctx context.Context) error {
-	err := h.run(ctx)
-	h.err = err
-	if err == nil {
-		h.err = ErrHubEnded
-	}
-	close(h.ended)
-	return err
-}
-
-func (h *Hub) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			h.end(ErrHubEnded)
 			return nil
 		case <-h.wake:
 		}
 		if h.watched() {
 			if err := h.serve(ctx); err != nil {
+				h.end(err)
 				return err
 			}
 		}
 	}
+}
+
+// end gives err to all viewers. It is called once.
+func (h *Hub) end(err error) {
+	h.err = err
+	close(h.ended)
 }
 
 func (h *Hub) watched() bool {
@@ -175,7 +232,13 @@ func (h *Hub) serve(ctx context.Context) error {
 		return fmt.Errorf("open the encoder: %w", err)
 	}
 	frames := startPump(ctx, h.cfg.Watch())
-	s := &session{hub: h, enc: enc, packetizer: packetizer, frames: frames, restart: true, captured: time.Now()}
+	frames.ask()
+	if p, ok := enc.(Preparer); ok && h.cfg.Size != nil { // while the first frame is read
+		if size := h.cfg.Size(); size != (image.Point{}) {
+			p.Prepare(h.cfg.fit(size))
+		}
+	}
+	s := newSession(h, enc, packetizer, frames)
 	h.count(func(st *Status) { st.Running = true })
 	h.cfg.Log.Debug("encoding begins")
 	err = s.run(ctx)
@@ -185,7 +248,10 @@ func (h *Hub) serve(ctx context.Context) error {
 			err = fmt.Errorf("close the encoder: %w", closing)
 		}
 	}
-	h.count(func(st *Status) { st.Running = false })
+	h.mu.Lock()
+	h.status.Running = false
+	h.backlog = nil
+	h.mu.Unlock()
 	h.cfg.Log.Debug("encoding ends")
 	return err
 }
@@ -196,6 +262,12 @@ func (h *Hub) count(change func(*Status)) {
 	h.mu.Unlock()
 }
 
+func (h *Hub) wantedBitrate() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.bitrate
+}
+
 // keyDue tells when a key frame is to be made, if one is owed.
 func (h *Hub) keyDue() (at time.Time, owed bool) {
 	h.mu.Lock()
@@ -204,17 +276,33 @@ func (h *Hub) keyDue() (at time.Time, owed bool) {
 }
 
 // publish gives u to every viewer that can use it.
-func (h *Hub) publish(u *Unit, now time.Time) {
+func (h *Hub) publish(u *Unit, now time.Time, l *load) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.status.Units++
 	u.Seq = h.status.Units
 	h.status.Bytes += uint64(u.Bytes)
+	h.status.Size, h.status.EncodeTime, h.status.Interval = u.Size, l.average, l.interval
 	if u.Key {
 		h.status.Keys++
 		h.gate.paid(now)
 	}
+	h.remember(u)
 	for v := range h.viewers {
 		v.offer(u)
+	}
+}
+
+// remember keeps the backlog. The caller holds mu.
+func (h *Hub) remember(u *Unit) {
+	switch {
+	case u.Key:
+		h.backlog, h.behind = append(h.backlog[:0:0], u), 0
+	case len(h.backlog) == 0:
+	case len(h.backlog) == backlogUnits || h.behind+u.Bytes > backlogSize*h.backlog[0].Bytes:
+		h.backlog = nil
+	default:
+		h.backlog = append(h.backlog, u)
+		h.behind += u.Bytes
 	}
 }

@@ -21,7 +21,7 @@ const (
 
 // Packetize implements Packetizer.
 func (p *VP8Packetizer) Packetize(data []byte, _ bool) ([][]byte, error) {
-	payloads := split(data, 6, func(b []byte, first, _ bool) {
+	payloads := split(data, 6, 0, func(b []byte, first, _ bool) {
 		b[0] = vp8Extended
 		if first {
 			b[0] |= vp8Start

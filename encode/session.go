@@ -3,6 +3,7 @@ package encode
 import (
 	"context"
 	"fmt"
+	"image"
 	"time"
 
 	"deskwhep/capture"
@@ -18,15 +19,44 @@ type session struct {
 	enc        Encoder
 	packetizer Packetizer
 	frames     *pump
+	asked      bool      // the pump owes a frame
+	lonely     time.Time // since when nobody watches; zero while somebody does
 
-	picture  yuv.Picture    // the newest; kept to pay key frames from
-	pending  capture.Damage // in picture, and not yet in a unit
-	captured time.Time      // of the last unit; at first when the session began
-	asked    bool           // the pump owes a frame
-	restart  bool           // the encoder has given nothing yet
-	notYet   time.Time      // no attempt with the kept picture before this
-	failures int            // in a row
-	lonely   time.Time      // since when nobody watches; zero while somebody does
+	screen  image.Point    // size of the frames
+	taken   time.Time      // when the last frame was captured
+	scaler  yuv.Scaler     // used for frames that are too large
+	picture yuv.Picture    // the newest; kept to pay key frames from and to refine
+	pending capture.Damage // in picture, and not yet in a unit
+	passes  int            // of topOff, done since the last change
+
+	captured time.Time // of the last unit; at first when the session began
+	moved    time.Time // when the encoding of a changed picture last began
+	left     time.Time // when the last unit left
+	notYet   time.Time // the kept picture is not tried again before this
+	tried    time.Time // when the last attempt began
+	clock    time.Time // the encoder's
+	restart  bool      // the encoder has given nothing yet
+	failures int       // in a row
+
+	bitrate int // of the encoder, bit/s
+	budget  budget
+	load    load
+}
+
+// feedError is an error of the tap, for which no encoder is to blame.
+type feedError struct{ error }
+
+func (e *feedError) Error() string { return "next frame: " + e.error.Error() }
+func (e *feedError) Unwrap() error { return e.error }
+
+// newSession begins with a frame asked for.
+func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *session {
+	now := time.Now()
+	return &session{
+		hub: h, enc: enc, packetizer: packetizer, frames: frames,
+		captured: now, tried: now, clock: now, restart: true, asked: true,
+		bitrate: h.cfg.Bitrate, budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
+	}
 }
 
 // run works until nobody has watched for the linger, ctx ends, or an error.
@@ -39,7 +69,7 @@ func (s *session) run(ctx context.Context) error {
 			return nil
 		}
 		timer.Reset(time.Until(next))
-		var captured time.Time // of a new picture
+		fresh := false
 		select {
 		case <-ctx.Done():
 			return nil
@@ -49,20 +79,20 @@ func (s *session) run(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				return fmt.Errorf("next frame: %w", f.err)
+				return &feedError{f.err}
 			}
-			captured = s.take(f.Update)
+			fresh = s.take(f.Update)
 		case <-s.hub.wake:
 		case <-timer.C:
 		}
-		if err := s.turn(captured, time.Now()); err != nil {
+		if err := s.turn(fresh, time.Now()); err != nil {
 			return err
 		}
 	}
 }
 
-// plan asks for a frame if somebody watches, and tells until when there is
-// nothing else to do, or that the session is over.
+// plan asks for a frame if somebody watches and it can be encoded at once, and
+// tells until when there is nothing else to do, or that the session is over.
 func (s *session) plan(now time.Time) (next time.Time, over bool) {
 	if !s.hub.watched() {
 		if s.lonely.IsZero() {
@@ -72,96 +102,132 @@ func (s *session) plan(now time.Time) (next time.Time, over bool) {
 		return next, !next.After(now)
 	}
 	s.lonely = time.Time{}
+	next = s.due()
 	if !s.asked {
+		at := s.budget.ready(aheadMoving)
+		if slowed := s.moved.Add(s.load.interval); s.load.interval > s.load.fastest && slowed.After(at) {
+			at = slowed
+		}
+		if at.After(now) {
+			return earlier(at, next), false
+		}
 		s.frames.ask()
 		s.asked = true
 	}
-	if at, due := s.due(); due {
-		return at, false
-	}
-	return now.Add(time.Hour), false
+	return next, false
 }
 
-// due tells when the kept picture is to be encoded, if it is: to pay a key
-// frame, or because the encoder failed or dropped it.
-func (s *session) due() (at time.Time, due bool) {
+// due tells when the kept picture is to be encoded again.
+func (s *session) due() time.Time {
 	if s.picture.Size.X == 0 {
-		return time.Time{}, false
+		return time.Now().Add(time.Hour)
 	}
-	if !s.pending.Empty() {
-		return s.notYet, true
+	var at time.Time
+	switch {
+	case !s.pending.Empty(): // the encoder failed or dropped it
+		at = s.budget.ready(aheadMoving)
+	case s.passes < len(topOff):
+		at = later(s.moved.Add(topOff[s.passes]), s.budget.ready(aheadStill))
+	default:
+		at = s.left.Add(keepAlive)
 	}
-	at, due = s.hub.keyDue()
-	if s.notYet.After(at) {
-		at = s.notYet
+	if key, owed := s.hub.keyDue(); owed {
+		at = earlier(at, later(key, s.budget.ready(aheadKey)))
 	}
-	return at, due
+	return later(at, s.notYet)
 }
 
-// take converts what has changed, gives the frame back, and returns the time of
-// its capture if anything had changed.
-func (s *session) take(u capture.Update) (captured time.Time) {
+// take converts what has changed, gives the frame back, and tells whether
+// anything had changed.
+func (s *session) take(u capture.Update) (fresh bool) {
 	defer u.Frame.Release()
-	if u.Frame.Size != s.picture.Size {
+	if u.Frame.Size != s.screen {
 		u.Damage = capture.Everywhere()
 	}
 	if u.Damage.Empty() {
-		return time.Time{}
+		return false
 	}
-	yuv.Convert(&s.picture, u.Frame, &u.Damage)
+	s.screen, s.taken = u.Frame.Size, u.Frame.Captured
+	if size := s.hub.cfg.fit(s.screen); size != s.screen {
+		u.Damage = s.scaler.Convert(&s.picture, size, u.Frame, &u.Damage)
+	} else {
+		yuv.Convert(&s.picture, u.Frame, &u.Damage)
+	}
 	s.pending.Union(&u.Damage)
-	return u.Frame.Captured
+	return true
 }
 
-// turn encodes the picture if it is new, or due, and somebody watches.
-func (s *session) turn(captured, now time.Time) error {
-	if !s.hub.watched() {
+// turn encodes the picture if it is fresh, or due, and somebody watches.
+func (s *session) turn(fresh bool, now time.Time) error {
+	if !s.hub.watched() || !fresh && s.due().After(now) {
 		return nil
 	}
-	if captured.IsZero() {
-		if at, due := s.due(); !due || at.After(now) {
-			return nil
-		}
-	}
-	// The kept picture is what the screen shows now, and so is a frame from
-	// before the session. RTP times must increase.
-	if !captured.After(s.captured) {
-		captured = now
-		if !captured.After(s.captured) {
-			captured = s.captured.Add(100 * time.Microsecond)
-		}
-	}
-	return s.encode(captured, now)
+	return s.encode(now)
 }
 
-func (s *session) encode(captured, now time.Time) error {
+func (s *session) encode(now time.Time) error {
 	at, owed := s.hub.keyDue()
-	key := s.restart || owed && !at.After(now)
-	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, captured)
-	var payloads [][]byte
-	if err == nil && len(data) > 0 {
-		payloads, err = s.packetizer.Packetize(data, isKey)
-	}
+	key := s.restart || owed && !later(at, s.budget.ready(aheadKey)).After(now)
+	moving := !s.pending.Empty()
+	s.clock = s.clock.Add(pace(now.Sub(s.tried), s.load.interval, moving || key))
+	s.tried = now
+	isKey, payloads, err := s.make(key)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
 	s.failures = 0
-	if len(payloads) == 0 || key && !isKey {
-		s.notYet = now.Add(time.Second / time.Duration(max(s.hub.cfg.FPS, 1)))
+	done := time.Now()
+	if moving && !isKey {
+		s.load.spent(done.Sub(now), done)
+	}
+	if wait := s.load.interval; len(payloads) == 0 || key && !isKey {
+		if !moving && !key {
+			wait = 3 * wait // there is no hurry
+		}
+		s.notYet = done.Add(wait)
 	}
 	if len(payloads) == 0 {
 		s.hub.count(func(st *Status) { st.Dropped++ })
 		return nil
 	}
+	if moving || isKey {
+		s.moved, s.passes = now, 0
+	} else {
+		s.passes = min(s.passes+1, len(topOff))
+	}
 	s.pending.Clear()
 	s.restart = false
-	s.captured = captured
-	u := &Unit{Key: isKey, Captured: captured, Size: s.picture.Size, Payloads: payloads}
+	s.left = done
+	// What has been sent before is what the screen shows now, and so is a frame
+	// from before the session. RTP times must increase.
+	if moving && s.taken.After(s.captured) {
+		s.captured = s.taken
+	} else {
+		s.captured = later(now, s.captured.Add(100*time.Microsecond))
+	}
+	u := &Unit{Key: isKey, Captured: s.captured, Size: s.picture.Size, Payloads: payloads}
 	for _, p := range payloads {
 		u.Bytes += len(p)
 	}
-	s.hub.publish(u, time.Now())
+	s.budget.spend(u.Bytes, done)
+	s.hub.publish(u, done, &s.load)
 	return nil
+}
+
+// make encodes the picture and packetizes the result, which may be nothing.
+func (s *session) make(key bool) (isKey bool, payloads [][]byte, err error) {
+	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
+		if err := s.enc.SetBitrate(rate); err != nil {
+			return false, nil, err
+		}
+		s.bitrate, s.budget.rate = rate, rate
+	}
+	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
+	if err != nil || len(data) == 0 {
+		return false, nil, err
+	}
+	payloads, err = s.packetizer.Packetize(data, isKey)
+	return isKey, payloads, err
 }
 
 // rebuild replaces an encoder that has failed with err. The picture is tried
@@ -177,8 +243,8 @@ func (s *session) rebuild(err error, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("open the encoder again: %w", err)
 	}
-	s.restart = true
+	s.restart, s.bitrate = true, s.hub.cfg.Bitrate
 	s.pending = capture.Everywhere()
-	s.notYet = now
+	s.notYet = now.Add(s.load.interval)
 	return nil
 }

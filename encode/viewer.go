@@ -43,7 +43,7 @@ func (v *Viewer) Next(ctx context.Context) (*Unit, error) {
 		return u, nil
 	default:
 	}
-	v.recover()
+	v.catchUp()
 	select {
 	case u := <-v.queue:
 		return u, nil
@@ -67,7 +67,7 @@ func (v *Viewer) Poll() *Unit {
 		return u
 	default:
 		if v.lost.Load() {
-			v.recover()
+			v.catchUp()
 		}
 		return nil
 	}
@@ -138,9 +138,9 @@ func (v *Viewer) poke() {
 	}
 }
 
-// recover asks for a key frame if units were lost. A viewer that does not come
+// catchUp asks for a key frame if units were lost. A viewer that does not come
 // back for more asks for nothing.
-func (v *Viewer) recover() {
+func (v *Viewer) catchUp() {
 	h := v.hub
 	h.mu.Lock()
 	starved := v.starved

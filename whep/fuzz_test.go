@@ -86,9 +86,8 @@ func FuzzPost(f *testing.F) {
 	for _, name := range recordings {
 		f.Add([]byte(recorded(f, name)))
 	}
-	s := newTestServer(f, nil)
+	s := newTestServer(f, func(c *Config) { c.PostRate = 1e6 })
 	f.Fuzz(func(t *testing.T, body []byte) {
-		s.limits = newLimits() // the fuzzer is faster than any player
 		r := ask(s, "POST", "/whep", string(body), "Content-Type", "application/sdp")
 		switch {
 		case r.StatusCode == http.StatusCreated:

@@ -18,18 +18,18 @@ import (
 // quiet is a stream whose hub is not running: viewers join and get nothing.
 type quiet struct{ hub *encode.Hub }
 
-func (q quiet) Choose(wanted []encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	if !slices.ContainsFunc(wanted, func(r encode.Request) bool { return r.Codec == encode.VP8 }) {
-		return "", nil, fmt.Errorf("%w: only VP8 is served", ErrUnservable)
+func (q quiet) Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error) {
+	if !slices.ContainsFunc(wants, func(w encode.Want) bool { return w.Codec == encode.VP8 }) {
+		return nil, "", encode.ErrNoCodec
 	}
-	return encode.VP8, q.hub.Join, nil
+	return q.hub.Join(), encode.VP8, nil
 }
 
 // idle is a stream that is known and has nothing to play.
 type idle struct{}
 
-func (idle) Choose([]encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	return "", nil, fmt.Errorf("%w: its window is closed", ErrIdle)
+func (idle) Join([]encode.Want) (*encode.Viewer, encode.Codec, error) {
+	return nil, "", fmt.Errorf("%w: its window is closed", ErrIdle)
 }
 
 // newTestServer makes a server that is asked without HTTP connections. Its
@@ -188,11 +188,11 @@ func TestRestart(t *testing.T) {
 	s := newTestServer(t, nil)
 	session, etag, answer := begin(t, s, "/whep")
 	seen := []string{etag, attribute(answer, "ice-ufrag"), attribute(answer, "ice-pwd")}
-	for i, ifMatch := range []string{"*", `"*"`, "current"} {
+	for i, ifMatch := range append([]string{"*", `"*"`, "current"}, slices.Repeat([]string{"*"}, 50)...) {
 		if ifMatch == "current" {
 			ifMatch = etag
 		}
-		body := fmt.Sprintf("a=ice-ufrag:new%d\r\na=ice-pwd:abcdefghijklmnopqrstu%d\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\na=end-of-candidates\r\n", i, i)
+		body := fmt.Sprintf("a=ice-ufrag:new%02d\r\na=ice-pwd:abcdefghijklmnopqrstu%02d\r\nm=video 9 RTP/AVP 0\r\na=mid:0\r\na=end-of-candidates\r\n", i, i)
 		r := ask(s, "PATCH", session, body, "Content-Type", fragmentType, "If-Match", ifMatch)
 		got := text(t, r)
 		if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != fragmentType {

@@ -9,22 +9,22 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Request limits (WHEP 5): generous for people behind one address, small for a
-// flood. Per second, and in a burst.
+// Request limits (WHEP 5), generous for people behind one address and small for
+// a flood. Other requests than POST may come five times as often, and all
+// addresses together have five times the share of one.
 const (
-	postsPerAddress, postBurst   = 10, 40
-	postsAltogether, postsBurst  = 50, 100
-	othersPerAddress, otherBurst = 50, 200
-	othersAltogether, othersMost = 500, 1000
-
-	addressesKept = 4096
-	addressesAge  = time.Minute
+	burst   = 4 // times the rate
+	others  = 5
+	crowd   = 5
+	most    = 4096        // addresses that are kept
+	refresh = time.Minute // an address's buckets are full again
 )
 
 // limits holds a token bucket for each address and kind of request, and one for
 // all addresses together.
 type limits struct {
-	posts, others *rate.Limiter
+	rate int // POSTs per second of one address
+	all  address
 
 	mu        sync.Mutex
 	addresses map[netip.Addr]*address
@@ -35,20 +35,21 @@ type address struct {
 	used          time.Time
 }
 
-func newLimits() *limits {
-	return &limits{
-		posts:     rate.NewLimiter(postsAltogether, postsBurst),
-		others:    rate.NewLimiter(othersAltogether, othersMost),
-		addresses: map[netip.Addr]*address{},
-	}
+func newAddress(perSecond int) *address {
+	bucket := func(r int) *rate.Limiter { return rate.NewLimiter(rate.Limit(r), burst*r) }
+	return &address{posts: bucket(perSecond), others: bucket(others * perSecond)}
+}
+
+func newLimits(perSecond int) *limits {
+	return &limits{rate: perSecond, all: *newAddress(crowd * perSecond), addresses: map[netip.Addr]*address{}}
 }
 
 // allow takes a token for a request at now. The error is ErrRate.
 func (l *limits) allow(from netip.Addr, post bool, now time.Time) error {
 	a := l.of(from, now)
-	own, all := a.others, l.others
+	own, all := a.others, l.all.others
 	if post {
-		own, all = a.posts, l.posts
+		own, all = a.posts, l.all.posts
 	}
 	if !own.AllowN(now, 1) || !all.AllowN(now, 1) {
 		return fmt.Errorf("%w: slow down", ErrRate)
@@ -66,21 +67,21 @@ func (l *limits) of(from netip.Addr, now time.Time) *address {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.addresses) >= addressesKept {
+	if len(l.addresses) >= most {
 		for k, a := range l.addresses {
-			if now.Sub(a.used) > addressesAge {
+			if now.Sub(a.used) > refresh {
 				delete(l.addresses, k)
 			}
 		}
 	}
 	a := l.addresses[from]
-	if a == nil {
-		a = &address{posts: rate.NewLimiter(postsPerAddress, postBurst), others: rate.NewLimiter(othersPerAddress, otherBurst)}
-		if len(l.addresses) < addressesKept {
-			l.addresses[from] = a
-		} else {
-			a = &address{posts: l.posts, others: l.others} // a flood from everywhere: the common bucket only
-		}
+	switch {
+	case a != nil:
+	case len(l.addresses) < most:
+		a = newAddress(l.rate)
+		l.addresses[from] = a
+	default:
+		return &l.all // a flood from everywhere
 	}
 	a.used = now
 	return a

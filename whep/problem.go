@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"deskwhep/encode"
 )
 
 // What a client did wrong, or the server cannot do now. Handlers wrap them with
@@ -43,6 +45,9 @@ var statuses = []struct {
 	{ErrPreconditionRequired, http.StatusPreconditionRequired, 0},
 	{ErrRate, http.StatusTooManyRequests, time.Second},
 	{ErrFull, http.StatusServiceUnavailable, 5 * time.Second},
+	{encode.ErrNoCodec, http.StatusUnprocessableEntity, 0},
+	{encode.ErrBusy, http.StatusServiceUnavailable, 5 * time.Second},
+	{encode.ErrHubEnded, http.StatusServiceUnavailable, 5 * time.Second},
 }
 
 // problem is a problem document (RFC 9457).
@@ -77,7 +82,7 @@ func (s *Server) fail(err error, c echo.Context) {
 		return
 	}
 	p, retry := explain(err)
-	if p.Status >= 500 && !errors.Is(err, ErrFull) {
+	if p.Status == http.StatusInternalServerError {
 		s.log.Error("request failed", "method", c.Request().Method, "path", c.Path(), "reason", err)
 	}
 	h := c.Response().Header()

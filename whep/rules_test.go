@@ -81,7 +81,8 @@ func TestFragments(t *testing.T) {
 }
 
 func TestLimitsByAddress(t *testing.T) {
-	l := newLimits()
+	const perSecond = 10
+	l := newLimits(perSecond)
 	now := time.Unix(1000, 0)
 	flood := func(from string, at time.Time, n int) (passed int) {
 		for range n {
@@ -91,24 +92,24 @@ func TestLimitsByAddress(t *testing.T) {
 		}
 		return passed
 	}
-	if n := flood("192.0.2.1", now, 1000); n != postBurst {
+	if n := flood("192.0.2.1", now, 1000); n != burst*perSecond {
 		t.Errorf("%d POSTs at once passed", n)
 	}
 	if n := flood("::ffff:192.0.2.1", now, 10); n != 0 {
 		t.Errorf("%d more passed in the address's other spelling", n)
 	}
-	if n := flood("192.0.2.1", now.Add(time.Second), 1000); n != postsPerAddress {
+	if n := flood("192.0.2.1", now.Add(time.Second), 1000); n != perSecond {
 		t.Errorf("%d POSTs passed a second later", n)
 	}
-	if n := flood("2001:db8::1", now.Add(time.Second), 10) + flood("2001:db8::2:1", now.Add(time.Second), 1000); n != postBurst {
+	if n := flood("2001:db8::1", now.Add(time.Second), 10) + flood("2001:db8::2:1", now.Add(time.Second), 1000); n != burst*perSecond {
 		t.Errorf("%d POSTs of one /64 passed", n)
 	}
 	later := now.Add(10 * time.Second)
 	total := 0
-	for i := range 200 {
+	for i := range 250 {
 		total += flood(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}).String(), later, 5)
 	}
-	if total != postsBurst {
+	if total != crowd*burst*perSecond {
 		t.Errorf("%d POSTs of many addresses passed", total)
 	}
 	if l.allow(netip.MustParseAddr("192.0.2.9"), false, later) != nil {

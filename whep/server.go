@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,12 +24,12 @@ import (
 	"deskwhep/encode"
 )
 
-// Stream is what viewers watch.
+// Stream is what viewers watch; *encode.Stream is one.
 type Stream interface {
-	// Choose picks the codec for a viewer who can decode the wanted ones; join
-	// adds the viewer. The error wraps ErrIdle when there is nothing to play
-	// now, and ErrUnservable when none of the codecs is served.
-	Choose(wanted []encode.Request) (codec encode.Codec, join func() *encode.Viewer, err error)
+	// Join adds a viewer who can decode any of wants, and tells which codec it
+	// gets. The error wraps encode.ErrNoCodec, encode.ErrBusy, or ErrIdle when
+	// there is nothing to play now.
+	Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error)
 }
 
 // Config configures a Server. Streams, Default and Log are required.
@@ -36,10 +37,12 @@ type Config struct {
 	Streams map[string]Stream // by the last part of their URL
 	Default string            // the stream of /whep itself
 
-	Tokens       []string // any of them opens every stream; none: open to all
-	SessionToken bool     // PATCH and DELETE need the token too; the session URL alone does not do
-	CORSOrigin   string   // "*", or one origin; empty for "*"
-	MaxViewers   int      // sessions at a time; 0 for 32
+	Tokens       []string    // any of them opens every stream; none: open to all
+	SessionToken bool        // PATCH and DELETE need the token too; the session URL alone does not do
+	CORSOrigin   string      // "*", or one origin; empty for "*"
+	TLS          *tls.Config // HTTPS when not nil; certificates come from it
+	MaxViewers   int         // sessions at a time; 0 for 32
+	PostRate     int         // POSTs per second of one address, four times as many in a burst; 0 for 10
 	ICEServers   []ICEServer
 
 	PublicIPs         []string // advertised instead of the interfaces' private addresses
@@ -87,6 +90,9 @@ func New(listen string, cfg Config) (*Server, error) {
 	if cfg.MaxViewers == 0 {
 		cfg.MaxViewers = 32
 	}
+	if cfg.PostRate == 0 {
+		cfg.PostRate = 10
+	}
 	if cfg.SetupTimeout == 0 {
 		cfg.SetupTimeout = 10 * time.Second
 	}
@@ -109,7 +115,7 @@ func New(listen string, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(), sender: newSender(p.flush),
+		cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
 		sessions: map[string]*session{},
 	}
 	if s.settings, err = p.settings(cfg.PublicIPs); err != nil {
@@ -131,6 +137,7 @@ func (s *Server) Handler() http.Handler { return s.echo }
 func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           s.echo,
+		TLSConfig:         s.cfg.TLS,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -142,7 +149,13 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(s.ports.split)
 	g.Go(func() error { return s.sender.run(ctx) })
 	g.Go(func() error {
-		if err := server.Serve(s.ports.web); !errors.Is(err, http.ErrServerClosed) {
+		var err error
+		if s.cfg.TLS != nil {
+			err = server.ServeTLS(s.ports.web, "", "")
+		} else {
+			err = server.Serve(s.ports.web)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve http: %w", err)
 		}
 		return nil

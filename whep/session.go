@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/transport/v5/packetio"
 	"github.com/pion/webrtc/v4"
 	"golang.org/x/sync/errgroup"
 
@@ -37,10 +34,10 @@ const gatherTimeout = 2 * time.Second
 type session struct {
 	// Static after open.
 	id, stream string
-	join       func() *encode.Viewer
+	join       func() (*encode.Viewer, error) // again, after a break
 	pc         *webrtc.PeerConnection
-	gathered   chan *webrtc.ICECandidate // nil ends a gathering; never closed
-	video      *track                    // nil without video
+	gathered   chan struct{} // capacity 1, never closed: a gathering has ended
+	video      *track        // nil without video
 	served     []served
 	contact    bool // send checks to the player's candidates
 	created    time.Time
@@ -63,56 +60,6 @@ type session struct {
 	candidates int // of the player, given to the agent since the last restart
 }
 
-// route tells whether media can reach the player. It begins down.
-type route struct {
-	mu       sync.Mutex
-	up, down chan struct{} // one of them is closed
-}
-
-func newRoute() *route {
-	r := &route{up: make(chan struct{}), down: make(chan struct{})}
-	close(r.down)
-	return r
-}
-
-func (r *route) set(up bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now, then := r.up, &r.down
-	if !up {
-		now, then = r.down, &r.up
-	}
-	select {
-	case <-now: // nothing changes
-	default:
-		close(now)
-		*then = make(chan struct{})
-	}
-}
-
-func (r *route) isUp() bool {
-	select {
-	case <-r.working():
-		return true
-	default:
-		return false
-	}
-}
-
-// working is closed while the path is up.
-func (r *route) working() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.up
-}
-
-// broken is closed while the path is down.
-func (r *route) broken() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.down
-}
-
 // open negotiates a session: it makes the stack's connection, adds a track for
 // each section that is served, and returns the answer.
 // The session ends when cancel is called, which it may do itself.
@@ -123,7 +70,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	}
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
-		gathered: make(chan *webrtc.ICECandidate, 64), cancel: cancel, offer: o, etag: newETag(), version: 1,
+		gathered: make(chan struct{}, 1), cancel: cancel, offer: o, etag: newETag(), version: 1,
 		sender: s.sender, path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
@@ -133,11 +80,16 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 		}
 	}()
 	if video >= 0 {
-		f, join, err := choose(st, o.sections[video].formats)
+		// Now, so that its key frame is ready when the connection is.
+		viewer, f, err := watch(st, o.sections[video].formats)
 		if err != nil {
 			return nil, "", err
 		}
-		ses.join = join
+		ses.viewer.Store(viewer)
+		ses.join = func() (*encode.Viewer, error) {
+			v, _, err := watch(st, []format{f})
+			return v, err
+		}
 		ses.served = append(ses.served, served{index: video, format: f})
 	}
 	if audio >= 0 {
@@ -165,29 +117,29 @@ func narrow(st Stream, codecs []string) Stream {
 	return narrowed{st, codecs}
 }
 
-// Choose implements Stream.
-func (n narrowed) Choose(wanted []encode.Request) (encode.Codec, func() *encode.Viewer, error) {
-	wanted = slices.DeleteFunc(wanted, func(r encode.Request) bool {
-		return !slices.ContainsFunc(n.codecs, func(c string) bool { return strings.EqualFold(c, string(r.Codec)) })
+// Join implements Stream.
+func (n narrowed) Join(wants []encode.Want) (*encode.Viewer, encode.Codec, error) {
+	wants = slices.DeleteFunc(wants, func(w encode.Want) bool {
+		return !slices.ContainsFunc(n.codecs, func(c string) bool { return strings.EqualFold(c, string(w.Codec)) })
 	})
-	if len(wanted) == 0 {
-		return "", nil, unservable("?codec=%s names no codec that the player offers", clip(strings.Join(n.codecs, ",")))
+	if len(wants) == 0 {
+		return nil, "", unservable("?codec=%s names no codec that the player offers", clip(strings.Join(n.codecs, ",")))
 	}
-	return n.Stream.Choose(wanted)
+	return n.Stream.Join(wants)
 }
 
-// choose picks the codec that the stream would rather send, and of its payload
-// types the best.
-func choose(st Stream, formats []format) (format, func() *encode.Viewer, error) {
-	var wanted []encode.Request
+// watch joins the stream with one of the formats, and tells with which: of the
+// codec's payload types the best.
+func watch(st Stream, formats []format) (*encode.Viewer, format, error) {
+	var wants []encode.Want
 	for _, f := range formats {
-		if !slices.ContainsFunc(wanted, func(r encode.Request) bool { return r.Codec == f.codec }) {
-			wanted = append(wanted, encode.Request{Codec: f.codec, MaxMacroblocks: f.maxFS})
+		if !slices.ContainsFunc(wants, func(w encode.Want) bool { return w.Codec == f.codec }) {
+			wants = append(wants, encode.Want{Codec: f.codec, MaxFS: f.maxFS})
 		}
 	}
-	codec, join, err := st.Choose(wanted)
+	viewer, codec, err := st.Join(wants)
 	if err != nil {
-		return format{}, nil, err
+		return nil, format{}, err
 	}
 	best := -1
 	for i, f := range formats {
@@ -195,13 +147,10 @@ func choose(st Stream, formats []format) (format, func() *encode.Viewer, error) 
 			best = i
 		}
 	}
-	return formats[best], join, nil
+	return viewer, formats[best], nil
 }
 
 func (ses *session) negotiate(s *Server) (string, error) {
-	if ses.join != nil {
-		ses.viewer.Store(ses.join()) // now, so that its key frame is ready when the connection is
-	}
 	if err := ses.connect(s); err != nil {
 		return "", err
 	}
@@ -247,12 +196,22 @@ func (ses *session) connect(s *Server) error {
 	}
 	settings := s.settings
 	settings.BufferFactory = ses.inboxes()
+	if ses.offer.setup == "passive" {
+		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
+			return fmt.Errorf("DTLS role: %w", err)
+		}
+	}
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(ses.wire.Registry()))
 	var err error
 	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
 		return fmt.Errorf("peer connection: %w", err)
 	}
-	ses.pc.OnICECandidate(func(c *webrtc.ICECandidate) { ses.gathered <- c })
+	ses.pc.OnICEGatheringStateChange(func(webrtc.ICEGatheringState) {
+		select {
+		case ses.gathered <- struct{}{}:
+		default:
+		}
+	})
 	ses.pc.OnConnectionStateChange(ses.changed)
 	for _, t := range tracks {
 		sender, err := ses.pc.AddTrack(t)
@@ -299,11 +258,11 @@ func (ses *session) exchange() (transport, error) {
 	if err := ses.pc.SetLocalDescription(answer); err != nil {
 		return transport{}, fmt.Errorf("set the answer: %w", err)
 	}
-	t, err := readTransport(ses.pc.LocalDescription())
-	if err != nil {
+	if err := ses.gather(); err != nil {
 		return transport{}, err
 	}
-	if t.candidates, err = ses.gather(); err != nil {
+	t, err := readTransport(ses.pc.LocalDescription())
+	if err != nil {
 		return transport{}, err
 	}
 	if ses.contact {
@@ -312,25 +271,18 @@ func (ses *session) exchange() (transport, error) {
 	return t, nil
 }
 
-// gather waits for the end of a gathering.
-func (ses *session) gather() (list []string, err error) {
+// gather waits for the end of a gathering, which has begun already.
+func (ses *session) gather() error {
 	late := time.NewTimer(gatherTimeout)
 	defer late.Stop()
-	for {
+	for ses.pc.ICEGatheringState() != webrtc.ICEGatheringStateComplete {
 		select {
-		case c := <-ses.gathered:
-			switch {
-			case c == nil && len(list) == 0:
-				return nil, errors.New("there is no network address to offer")
-			case c == nil:
-				return list, nil
-			case c.Component == 1:
-				list = append(list, strings.TrimPrefix(c.ToJSON().Candidate, "candidate:"))
-			}
+		case <-ses.gathered:
 		case <-late.C:
-			return nil, fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
+			return fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
 		}
 	}
+	return nil
 }
 
 // readTransport takes the transport's values out of the stack's description.
@@ -350,7 +302,14 @@ func readTransport(d *webrtc.SessionDescription) (t transport, err error) {
 			t.fingerprint = a.Value
 		case "setup":
 			t.setup = a.Value
+		case "candidate":
+			if f := strings.Fields(a.Value); len(f) > 1 && f[1] == "1" { // the component of RTP
+				t.candidates = append(t.candidates, a.Value)
+			}
 		}
+	}
+	if len(t.candidates) == 0 {
+		return t, errors.New("there is no network address to offer")
 	}
 	return t, nil
 }
@@ -395,131 +354,6 @@ func (ses *session) run(ctx context.Context, setup time.Duration) error {
 		err = cause
 	}
 	return err
-}
-
-// inboxes makes the buffers of received RTCP. What a player says of
-// retransmissions goes to the first section's, because nobody reads an own one.
-func (ses *session) inboxes() func(packetio.BufferPacketType, uint32) io.ReadWriteCloser {
-	const size = 64 << 10 // bytes
-	var mu sync.Mutex
-	var first io.Writer = io.Discard
-	return func(_ packetio.BufferPacketType, ssrc uint32) io.ReadWriteCloser {
-		mu.Lock()
-		defer mu.Unlock()
-		ours := slices.ContainsFunc(ses.senders, func(s *webrtc.RTPSender) bool {
-			return uint32(s.GetParameters().Encodings[0].SSRC) == ssrc
-		})
-		if !ours {
-			return forwarded{first}
-		}
-		b := inbox{packetio.NewBuffer()}
-		b.SetLimitSize(size)
-		if first == io.Discard {
-			first = b
-		}
-		return b
-	}
-}
-
-// inbox is a buffer of packets.
-type inbox struct{ *packetio.Buffer }
-
-func (b inbox) Write(p []byte) (int, error) { return b.Buffer.Write(p, nil) }
-
-func (b inbox) Read(p []byte) (int, error) {
-	n, _, err := b.Buffer.Read(p, nil)
-	return n, err
-}
-
-// forwarded gives all to another's buffer.
-type forwarded struct{ io.Writer }
-
-func (forwarded) Read([]byte) (int, error) { return 0, io.EOF }
-func (forwarded) Close() error             { return nil }
-
-// drain reads RTCP to its end: interceptors see it only while somebody reads.
-func drain(sender *webrtc.RTPSender) error {
-	buf := make([]byte, 1500)
-	for {
-		if _, _, err := sender.Read(buf); err != nil {
-			return errGone
-		}
-	}
-}
-
-// send sends units while the path is up. After a break it begins again with a
-// key frame.
-func (ses *session) send(ctx context.Context) error {
-	for {
-		for _, ready := range []<-chan struct{}{ses.path.working(), ses.video.bound} {
-			select {
-			case <-ready:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		if err := ses.play(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// play sends until the path is down or ctx ends.
-func (ses *session) play(ctx context.Context) error {
-	viewer := ses.viewer.Load()
-	if viewer == nil {
-		viewer = ses.join()
-		ses.viewer.Store(viewer)
-	}
-	defer func() {
-		ses.viewer.Store(nil)
-		viewer.Close()
-	}()
-	ses.wire.Start(startRate(ses.remote()))
-	o := newOutlet(viewer, ses.video, ses.wire.Estimate, &ses.dropped)
-	ses.outlet.Store(o)
-	ses.sender.add(o)
-	defer func() {
-		ses.sender.remove(o)
-		ses.outlet.Store(nil)
-	}()
-	select {
-	case <-ses.path.broken():
-		return nil
-	case err := <-o.failed:
-		return err
-	case <-viewer.Ended():
-		return encode.ErrHubEnded
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// remote is the address that media goes to; invalid if it is not known.
-func (ses *session) remote() (remote netip.Addr) {
-	pair, err := ses.senders[0].Transport().ICETransport().GetSelectedCandidatePair()
-	if err != nil || pair == nil {
-		return remote
-	}
-	return pairAddress(pair)
-}
-
-func pairAddress(pair *webrtc.ICECandidatePair) netip.Addr {
-	remote, _ := netip.ParseAddr(pair.Remote.Address)
-	return remote.Unmap()
-}
-
-// startRate is what a path is taken to carry until its feedback tells more, in
-// bits per second.
-func startRate(to netip.Addr) float64 {
-	switch {
-	case to.IsLoopback():
-		return 100e6
-	case to.IsPrivate() || to.IsLinkLocalUnicast():
-		return 30e6
-	default:
-		return 2.5e6
-	}
 }
 
 // close frees what the session holds; it may be called more than once.

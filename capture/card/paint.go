@@ -121,7 +121,6 @@ func (p *painter) still(img *image.RGBA, reason string) {
 
 // moving paints what changes with each frame.
 func (p *painter) moving(img *image.RGBA, now time.Time, count uint16) {
-	Stamp{Time: now, Frame: count}.paint(img, p.size)
 	fill(img, p.clock, paper)
 	write(img, p.digits, ink, p.clock.Min.X, p.clock.Max.Y-p.digits.Metrics().Descent.Ceil(),
 		fmt.Sprintf("%s  #%05d", now.Format("15:04:05.000"), count))
@@ -132,6 +131,7 @@ func (p *painter) moving(img *image.RGBA, now time.Time, count uint16) {
 	x := int(int64(way) * (now.UnixNano() % int64(lap)) / int64(lap))
 	x = min(x, way-x)
 	fill(img, image.Rect(p.track.Min.X+x, p.track.Min.Y, p.track.Min.X+x+box, p.track.Max.Y), color.RGBA{0x4c, 0xc3, 0x8a, 0xff})
+	Stamp{Time: now, Frame: count}.paint(img, p.size) // last: in a tiny picture it lies over the rest
 }
 
 func fill(img *image.RGBA, r image.Rectangle, c color.RGBA) {

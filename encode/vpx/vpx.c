@@ -46,7 +46,7 @@ static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
 	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, 0);
 }
 
-const char *encoder_open(encoder **out, int vp9, int width, int height, int kbps) {
+const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps) {
 	vpx_codec_iface_t *iface = vp9 ? vpx_codec_vp9_cx() : vpx_codec_vp8_cx();
 	encoder *e = calloc(1, sizeof *e);
 	if (!e) return "out of memory";
@@ -66,7 +66,7 @@ const char *encoder_open(encoder **out, int vp9, int width, int height, int kbps
 	e->cfg.kf_mode = VPX_KF_DISABLED;
 	e->cfg.rc_end_usage = VPX_CBR;
 	e->cfg.rc_target_bitrate = kbps;
-	e->cfg.rc_min_quantizer = vp9 ? 10 : 8;
+	e->cfg.rc_min_quantizer = 10;
 	e->cfg.rc_max_quantizer = 56;
 	e->cfg.rc_undershoot_pct = 100;
 	e->cfg.rc_overshoot_pct = 15;
@@ -80,19 +80,26 @@ const char *encoder_open(encoder **out, int vp9, int width, int height, int kbps
 		return why(NULL, err);
 	}
 	if ((err = vp9 ? set_vp9(&e->ctx) : set_vp8(&e->ctx))) {
-		encoder_close(e);
+		dw_vpx_close(e);
 		return why(NULL, err);
 	}
 	*out = e;
 	return NULL;
 }
 
-const char *encoder_bitrate(encoder *e, int kbps) {
+const char *dw_vpx_bitrate(encoder *e, int kbps) {
 	e->cfg.rc_target_bitrate = kbps;
 	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
-const char *encoder_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
+const char *dw_vpx_quantizers(encoder *e, int min, int max) {
+	if ((int)e->cfg.rc_min_quantizer == min && (int)e->cfg.rc_max_quantizer == max) return NULL;
+	e->cfg.rc_min_quantizer = min;
+	e->cfg.rc_max_quantizer = max;
+	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
+}
+
+const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
 	int stride_y, int stride_c, int64_t pts, unsigned long duration, int key, uint8_t *map, packet *out) {
 	vpx_codec_err_t err;
 	memset(out, 0, sizeof *out);
@@ -120,10 +127,10 @@ const char *encoder_encode(encoder *e, const uint8_t *y, const uint8_t *u, const
 		out->size = p->data.frame.sz;
 		out->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
 	}
-	return NULL;
+	return why(&e->ctx, vpx_codec_control(&e->ctx, VP8E_GET_LAST_QUANTIZER_64, &out->quantizer));
 }
 
-void encoder_close(encoder *e) {
+void dw_vpx_close(encoder *e) {
 	vpx_codec_destroy(&e->ctx);
 	free(e);
 }

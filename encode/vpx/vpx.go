@@ -29,22 +29,35 @@ type Encoder struct {
 	name string
 	vp9  C.int
 	kbps C.int
+	fps  int
+	quantizers
 
-	c    *C.encoder // nil before the first picture and after Close
-	size image.Point
-
-	clock clock
+	c        *C.encoder // nil before the first picture and after Close
+	size     image.Point
+	began    time.Time // of the first picture of this size; zero before
+	activity *activity
+	still    int // calls in a row in which nothing had changed, as an index of quantizers
 }
+
+// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
+// for each picture in a row that only refines it. The floor keeps a desktop on
+// which little happens from using the whole bitrate.
+type quantizers [5]struct{ min, max int }
+
+var (
+	vp8Quantizers = quantizers{{8, 56}, {8, 32}, {8, 22}, {8, 14}, {4, 6}}
+	vp9Quantizers = quantizers{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+)
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
 func NewVP8(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp8", kbps: kilo(bitrate), clock: clock{fps: fps}}
+	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp8Quantizers}
 }
 
 // NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
 func NewVP9(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), clock: clock{fps: fps}}
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp9Quantizers}
 }
 
 func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
@@ -55,31 +68,58 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
+	}
+	if e.began.IsZero() {
+		e.began = at
 		key = true
 	}
-	pts, duration := e.clock.tick(at)
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(e.quantizers)-1)
+	} else {
+		e.still = 0
+	}
+	q := e.quantizers[e.still]
+	if why := C.dw_vpx_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
+		return nil, false, e.failed("set the quantizer", why)
+	}
+	active := e.activity.choose(e.size, damage, key, min(q.max, sharp))
+	var only *C.uint8_t // all
+	if active != nil {
+		only = plane(active)
+	}
 	var force C.int
 	if key {
 		force = 1
 	}
 	var out C.packet
-	if why := C.encoder_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(pts), C.ulong(duration), force, nil, &out); why != nil {
+	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, only, &out); why != nil {
 		return nil, false, e.failed("encode", why)
+	}
+	if e.activity.again = out.size == 0; !e.activity.again {
+		e.activity.coded(int(out.quantizer))
 	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
 
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
 func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if why := C.encoder_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
+	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
-	e.size = size
+	e.size, e.began = size, time.Time{}
+	e.activity = newActivity(size)
 	return nil
 }
 
@@ -89,7 +129,7 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 	if e.c == nil {
 		return nil
 	}
-	if why := C.encoder_bitrate(e.c, e.kbps); why != nil {
+	if why := C.dw_vpx_bitrate(e.c, e.kbps); why != nil {
 		return e.failed("set the bitrate", why)
 	}
 	return nil
@@ -98,7 +138,7 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 // Close implements encode.Encoder. It may be called twice.
 func (e *Encoder) Close() error {
 	if e.c != nil {
-		C.encoder_close(e.c)
+		C.dw_vpx_close(e.c)
 		e.c = nil
 	}
 	return nil

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// contents are programs whose windows cover the display.
+var contents = []struct {
+	name string
+	run  []string // nothing: the bare root window
+}{
+	{"still", []string{"xterm", "-geometry", "300x100+0+0", "-e", "seq 200; sleep 1000"}},
+	{"typing", []string{"xterm", "-geometry", "300x100+0+0", "-e", "while :; do printf x; sleep .1; done"}},
+	{"scrolling", []string{"xterm", "-geometry", "300x100+0+0", "-e", "i=0; while :; do i=$((i+1)); echo $i the quick brown fox jumps over the lazy dog $i; sleep .02; done"}},
+}
+
+// show runs a program on the display until the benchmark ends.
+func (d *desktop) show(b *testing.B, args []string) {
+	b.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "DISPLAY="+d.display)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
+	time.Sleep(time.Second) // until its window is up
+}
+
+// cpu is the CPU time that a process has used.
+func cpu(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	user, err1 := strconv.Atoi(f[11])
+	system, err2 := strconv.Atoi(f[12])
+	if err1 != nil || err2 != nil {
+		b.Fatalf("%v %v", err1, err2)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
+}
+
+// resident is a process's resident memory in MiB.
+func resident(b *testing.B, pid int) float64 {
+	b.Helper()
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(pages*os.Getpagesize()) / (1 << 20)
+}
+
+// BenchmarkViewer measures the whole program with one viewer in Chromium, 720p
+// and 1080p at 30 fps: percent of a core, frames per second at the viewer,
+// memory. An operation is a second.
+func BenchmarkViewer(b *testing.B) {
+	for _, size := range []image.Point{{1280, 720}, {1920, 1080}} {
+		for _, c := range contents {
+			b.Run(fmt.Sprintf("%dp/%s", size.Y, c.name), func(b *testing.B) {
+				d := startDesktop(b, size)
+				d.show(b, c.run)
+				p := startProgram(b, d.display)
+				v := startBrowser(b)()
+				watch(b, v, p.url)
+				time.Sleep(3 * time.Second) // the top-off ends
+				frame, used, begun := frames(b, v), cpu(b, p.cmd.Process.Pid), time.Now()
+				for b.Loop() {
+					time.Sleep(time.Second)
+				}
+				took := time.Since(begun)
+				b.ReportMetric(100*(cpu(b, p.cmd.Process.Pid)-used).Seconds()/took.Seconds(), "%core")
+				b.ReportMetric(float64(frames(b, v)-frame)/took.Seconds(), "fps")
+				b.ReportMetric(resident(b, p.cmd.Process.Pid), "MiB")
+				b.ReportMetric(0, "ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkJoin measures how long a viewer in Chromium waits on a still desktop:
+// from just before the POST to the first frame that is presented.
+func BenchmarkJoin(b *testing.B) {
+	d := startDesktop(b, image.Pt(1920, 1080))
+	d.show(b, contents[0].run)
+	p := startProgram(b, d.display)
+	v := startBrowser(b)()
+	if _, err := chromedp.Run(v, chromedp.Navigate(p.url+"/")); err != nil {
+		b.Fatal(err)
+	}
+	watch(b, v, p.url)
+	var waits []float64
+	for b.Loop() {
+		waits = append(waits, evaluate[float64](b, v, `(async () => {
+			const { play } = await import("/player/whep.js");
+			const video = document.createElement("video");
+			video.muted = video.autoplay = true;
+			document.body.append(video);
+			const shown = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now())));
+			let posted;
+			const real = window.fetch;
+			window.fetch = (...args) => { posted ??= performance.now(); return real(...args); };
+			const connection = await play(video, "/whep", () => {});
+			window.fetch = real;
+			const first = await shown;
+			connection.close();
+			video.remove();
+			return first - posted;
+		})()`))
+	}
+	slices.Sort(waits)
+	b.ReportMetric(waits[len(waits)/2], "p50-ms")
+	b.ReportMetric(waits[len(waits)*95/100], "p95-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkGlassToGlass reads the test card's time stamp off the frames that
+// Chromium presents: from painting to the page, both on this machine.
+func BenchmarkGlassToGlass(b *testing.B) {
+	p := startProgram(b, "", "--source", "card")
+	v := startBrowser(b)()
+	watch(b, v, p.url)
+	ages := glass(b, v, 200)
+	for b.Loop() {
+	}
+	b.ReportMetric(ages[len(ages)/2], "p50-ms")
+	b.ReportMetric(ages[len(ages)*95/100], "p95-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// glass collects the ages of n presented frames in ms, sorted. Each is sampled
+// when the frame is presented; the cells of the stamp are read off a canvas.
+func glass(b *testing.B, v context.Context, n int) []float64 {
+	b.Helper()
+	ages := evaluate[[]float64](b, v, fmt.Sprintf(`new Promise((resolve) => {
+		const v = document.getElementById("video"), ages = [];
+		const canvas = new OffscreenCanvas(1, 1), g = canvas.getContext("2d", { willReadFrequently: true });
+		const next = (now, meta) => {
+			const shown = performance.timeOrigin + meta.presentationTime;
+			const w = v.videoWidth, h = v.videoHeight;
+			const c = Math.max(4, Math.min(32, Math.floor(w / 44), Math.floor(h / 24)) & ~1);
+			canvas.width = 22 * c; canvas.height = 6 * c;
+			g.drawImage(v, 0, 0, 22 * c, 6 * c, 0, 0, 22 * c, 6 * c);
+			const d = g.getImageData(0, 0, 22 * c, 6 * c).data;
+			let us = 0n;
+			for (let i = 0; i < 56; i++) {
+				const x = (1 + i %% 20) * c + c / 2, y = (1 + Math.floor(i / 20)) * c + c / 2;
+				us = us * 2n + (d[4 * (y * 22 * c + x) + 1] >= 128 ? 1n : 0n);
+			}
+			ages.push(shown - Number(us) / 1000);
+			if (ages.length < %d) v.requestVideoFrameCallback(next); else resolve(ages);
+		};
+		v.requestVideoFrameCallback(next);
+	})`, n))
+	slices.Sort(ages)
+	return ages
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"deskwhep/conformance"
+)
+
+// check is the command that tests a WHEP endpoint.
+type check struct {
+	URL string `arg:"" help:"WHEP endpoint, http or https."`
+
+	Token       string   `placeholder:"TOKEN" help:"Bearer token that the endpoint wants."`
+	Profile     string   `default:"main" enum:"main,03,02,01,00" help:"Text to check against: main (working group, 2026), or draft 03, 02, 01, 00."`
+	Only        []string `placeholder:"ID" help:"Run only the cases whose ids begin so (repeatable)."`
+	Player      string   `placeholder:"NAME" help:"Replay a recorded player instead: ${players}."`
+	Origin      string   `placeholder:"ORIGIN" help:"Origin of the foreign page that the tester plays."`
+	Idle        string   `placeholder:"URL" help:"Endpoint of a stream that is known and idle."`
+	Other       string   `placeholder:"URL" help:"Endpoint of another stream of the same server."`
+	Destructive bool     `help:"Also run cases that flood or wait long."`
+	Insecure    bool     `help:"Accept any TLS certificate."`
+	JSON        string   `name:"json" type:"path" placeholder:"FILE" help:"Write the report as JSON."`
+	JUnit       string   `name:"junit" type:"path" placeholder:"FILE" help:"Write the report as JUnit XML."`
+}
+
+// Run checks the endpoint. The error is exit(1) when a case fails.
+func (c *check) Run(ctx context.Context, out io.Writer) error {
+	report, err := conformance.Run(ctx, conformance.Options{
+		URL: c.URL, Token: c.Token, Profile: c.Profile, Only: c.Only, Player: c.Player, Origin: c.Origin,
+		IdleURL: c.Idle, OtherURL: c.Other, Destructive: c.Destructive, Insecure: c.Insecure,
+		Progress: func(done, of int, r conformance.Result) {
+			fmt.Fprintf(out, "%3d/%d %-4s %s\n", done, of, r.Verdict, r.ID)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := conformance.WriteTable(out, report); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	err = errors.Join(
+		writeReport(c.JSON, report, conformance.WriteJSON),
+		writeReport(c.JUnit, report, conformance.WriteJUnit),
+	)
+	if err == nil && report.Failed() {
+		return exit(1)
+	}
+	return err
+}
+
+// writeReport writes a report to a file; no name, no file.
+func writeReport(name string, r *conformance.Report, write func(io.Writer, *conformance.Report) error) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return errors.Join(write(f, r), f.Close())
+}
+
+func playerNames() string { return strings.Join(conformance.Players(), ", ") }

@@ -1,0 +1,125 @@
+//go:build !noaom
+
+package aom
+
+/*
+#cgo pkg-config: aom
+#cgo CFLAGS: -O2
+#include "aom.h"
+#include <aom/aom_codec.h>
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"time"
+	"unsafe"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// Version is the version of libaom in use.
+func Version() string { return C.GoString(C.aom_codec_version_str()) }
+
+// Encoder is an encode.Encoder for AV1, main profile. A new size begins with a
+// key frame. Its data is a temporal unit of OBUs with sizes.
+type Encoder struct {
+	kbps, fps int
+
+	c     *C.encoder // nil before the first picture and after Close
+	size  image.Point
+	began time.Time // of the first picture of this size; zero before
+	still int       // calls in a row in which nothing had changed, as an index of quantizers
+}
+
+// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
+// for each picture in a row that only refines it. The floor keeps a desktop on
+// which little happens from using the whole bitrate.
+var quantizers = [...]struct{ min, max int }{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+
+// New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
+// second.
+func New(bitrate, fps int) *Encoder {
+	return &Encoder{kbps: max(bitrate/1000, 1), fps: max(fps, 1)}
+}
+
+// Encode implements encode.Encoder. Of the damage this library uses only
+// whether there is any.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+	if e.c == nil || p.Size != e.size {
+		if err := e.open(p.Size); err != nil {
+			return nil, false, err
+		}
+	}
+	if e.began.IsZero() {
+		e.began = at
+		key = true
+	}
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(quantizers)-1)
+	} else {
+		e.still = 0
+	}
+	q := quantizers[e.still]
+	if why := C.dw_av1_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
+		return nil, false, failed("set the quantizer", why)
+	}
+	var force C.int
+	if key {
+		force = 1
+	}
+	var out C.packet
+	if why := C.dw_av1_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, &out); why != nil {
+		return nil, false, failed("encode", why)
+	}
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
+func (e *Encoder) open(size image.Point) error {
+	if err := e.Close(); err != nil {
+		return err
+	}
+	if why := C.dw_av1_open(&e.c, C.int(size.X), C.int(size.Y), C.int(e.kbps)); why != nil {
+		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
+	}
+	e.size, e.began = size, time.Time{}
+	return nil
+}
+
+// SetBitrate implements encode.Encoder.
+func (e *Encoder) SetBitrate(bitsPerSecond int) error {
+	e.kbps = max(bitsPerSecond/1000, 1)
+	if e.c == nil {
+		return nil
+	}
+	if why := C.dw_av1_bitrate(e.c, C.int(e.kbps)); why != nil {
+		return failed("set the bitrate", why)
+	}
+	return nil
+}
+
+// Close implements encode.Encoder. It may be called twice.
+func (e *Encoder) Close() error {
+	if e.c != nil {
+		C.dw_av1_close(e.c)
+		e.c = nil
+	}
+	return nil
+}
+
+func failed(doing string, why *C.char) error {
+	return fmt.Errorf("libaom: %s: %w", doing, errors.New(C.GoString(why)))
+}

@@ -1,0 +1,157 @@
+//go:build !novpx
+
+package encode
+
+import (
+	"image"
+	"runtime"
+	"testing"
+	"time"
+
+	"deskwhep/capture"
+	"deskwhep/encode/bare"
+	"deskwhep/encode/yuv"
+)
+
+// BenchmarkBesideBareLibrary encodes the same scrolling pictures, all of them
+// changed everywhere, through an Encoder and by C alone, in turns.
+func BenchmarkBesideBareLibrary(b *testing.B) {
+	const frames = 40
+	size := image.Pt(1920, 1080)
+	each := size.X * size.Y * 3 / 2
+	memory := make([]byte, 0, frames*each)
+	d := newDesk(size)
+	d.page(d.img.Rect)
+	pictures := make([]yuv.Picture, frames)
+	for i := range pictures {
+		var p yuv.Picture
+		yuv.Convert(&p, d.frame, &d.damage)
+		d.damage.Clear()
+		start := len(memory)
+		for y := range size.Y {
+			memory = append(memory, p.Y[y*p.StrideY:][:size.X]...)
+		}
+		for _, c := range [][]byte{p.U, p.V} {
+			for y := range size.Y / 2 {
+				memory = append(memory, c[y*p.StrideC:][:size.X/2]...)
+			}
+		}
+		m := memory[start:]
+		luma, chroma := size.X*size.Y, size.X*size.Y/4
+		pictures[i] = yuv.Picture{Y: m[:luma], U: m[luma:][:chroma], V: m[luma+chroma:][:chroma],
+			StrideY: size.X, StrideC: size.X / 2, Size: size}
+		d.scroll(d.img.Rect, 14)
+		d.damage = capture.Everywhere()
+	}
+	for _, codec := range []Codec{VP8, VP9} {
+		b.Run(string(codec), func(b *testing.B) {
+			runtime.LockOSThread() // the times are the thread's
+			defer runtime.UnlockOSThread()
+			ours, theirs := time.Duration(1<<62), time.Duration(1<<62)
+			for b.Loop() {
+				theirs = min(theirs, bare.Encode(codec == VP9, size, 4e6, 30, memory))
+				e, _, err := NewEncoder(codec, 4e6, 30)
+				if err != nil {
+					b.Fatal(err)
+				}
+				at := time.Now()
+				var spent time.Duration
+				for i := range pictures {
+					all := capture.Everywhere()
+					begin := threadTime()
+					if _, _, err := e.Encode(&pictures[i], &all, i == 0, at); err != nil {
+						b.Fatal(err)
+					}
+					spent += threadTime() - begin
+					at = at.Add(time.Second / 30)
+				}
+				e.Close()
+				ours = min(ours, spent)
+			}
+			b.ReportMetric(float64(ours.Microseconds())/1000/frames, "ms/frame")
+			b.ReportMetric(float64(theirs.Microseconds())/1000/frames, "ms-bare/frame")
+			b.ReportMetric(float64(ours)/float64(theirs), "ratio")
+		})
+	}
+}
+
+// BenchmarkConvert converts whole frames, and those parts of them that change
+// while somebody types, beside libyuv from C alone.
+func BenchmarkConvert(b *testing.B) {
+	size := image.Pt(1920, 1080)
+	d := newDesk(size)
+	d.page(d.img.Rect)
+	var p yuv.Picture
+	run := func(damage capture.Damage) time.Duration {
+		const n = 20
+		yuv.Convert(&p, d.frame, &damage)
+		begin := threadTime()
+		for range n {
+			yuv.Convert(&p, d.frame, &damage)
+		}
+		return (threadTime() - begin) / n
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	whole, part, theirs := time.Duration(1<<62), time.Duration(1<<62), time.Duration(1<<62)
+	var typed capture.Damage
+	typed.Add(image.Rect(400, 600, 409, 618))
+	typed.Add(image.Rect(0, 1060, 1920, 1080))
+	for b.Loop() {
+		theirs = min(theirs, bare.Convert(d.frame.Pix, d.frame.Stride, size, 20)/20)
+		whole = min(whole, run(capture.Everywhere()))
+		part = min(part, run(typed))
+	}
+	b.ReportMetric(float64(whole.Nanoseconds())/1e6, "ms/frame")
+	b.ReportMetric(float64(theirs.Nanoseconds())/1e6, "ms-bare/frame")
+	b.ReportMetric(float64(whole)/float64(theirs), "ratio")
+	b.ReportMetric(float64(part.Nanoseconds())/1e6, "ms-typing")
+}
+
+// BenchmarkActiveMap has somebody type, with the damage told to the encoder and
+// with all of the screen said to be damaged.
+func BenchmarkActiveMap(b *testing.B) {
+	for _, codec := range []Codec{VP8, VP9} {
+		b.Run(string(codec), func(b *testing.B) {
+			runtime.LockOSThread() // the times are the thread's
+			defer runtime.UnlockOSThread()
+			type run struct {
+				cost []time.Duration
+				bits int
+			}
+			var with, without run
+			for b.Loop() {
+				for _, r := range []*run{&with, &without} {
+					e, _, err := NewEncoder(codec, 4e6, 30)
+					if err != nil {
+						b.Fatal(err)
+					}
+					clock := time.Now()
+					var before time.Duration
+					materials[1].play(func(d *desk, p *yuv.Picture, at time.Duration, moving bool) {
+						damage := d.damage
+						if r == &without {
+							damage = capture.Everywhere()
+						}
+						clock = clock.Add(pace(at-before, time.Second/30, moving))
+						before = at
+						begin := threadTime()
+						data, _, err := e.Encode(p, &damage, false, clock)
+						if err != nil {
+							b.Fatal(err)
+						}
+						if moving {
+							r.cost = append(r.cost, threadTime()-begin)
+							r.bits += 8 * len(data)
+						}
+					})
+					e.Close()
+				}
+			}
+			b.ReportMetric(quantile(with.cost, 0.5), "ms/frame")
+			b.ReportMetric(quantile(without.cost, 0.5), "ms-without/frame")
+			b.ReportMetric(quantile(with.cost, 0.5)/quantile(without.cost, 0.5), "ratio")
+			b.ReportMetric(float64(with.bits)/float64(without.bits), "ratio-bits")
+		})
+	}
+}

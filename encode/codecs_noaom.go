@@ -1,0 +1,5 @@
+//go:build noaom
+
+package encode
+
+var aomCodecs []codec

@@ -1,0 +1,5 @@
+//go:build noopenh264
+
+package encode
+
+var openh264Codecs []codec

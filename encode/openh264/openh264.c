@@ -1,0 +1,145 @@
+//go:build !noopenh264
+
+#include "openh264.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <wels/codec_api.h>
+
+struct encoder {
+	ISVCEncoder *svc;
+	int width, height;
+	unsigned char *out; // a picture's layers, joined
+	size_t room;
+};
+
+int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
+	encoder *e = calloc(1, sizeof *e);
+	if (!e) return cmMallocMemeError;
+	e->width = width;
+	e->height = height;
+	int err = WelsCreateSVCEncoder(&e->svc);
+	if (err) {
+		free(e);
+		return err;
+	}
+	int quiet = WELS_LOG_QUIET;
+	(*e->svc)->SetOption(e->svc, ENCODER_OPTION_TRACE_LEVEL, &quiet);
+
+	SEncParamExt p;
+	(*e->svc)->GetDefaultParams(e->svc, &p);
+	p.iUsageType = CAMERA_VIDEO_REAL_TIME; // the screen mode's rate control obeys no bitrate
+	p.iComplexityMode = LOW_COMPLEXITY;
+	p.iRCMode = RC_BITRATE_MODE;
+	p.iPicWidth = width;
+	p.iPicHeight = height;
+	p.iTargetBitrate = bitrate;
+	p.iMaxBitrate = UNSPECIFIED_BIT_RATE;
+	p.fMaxFrameRate = fps;
+	p.iTemporalLayerNum = 1;
+	p.iSpatialLayerNum = 1;
+	p.uiIntraPeriod = 0;
+	p.iMinQp = 12;
+	p.iMaxQp = 51;
+	p.iMultipleThreadIdc = 1;
+	p.bEnableFrameSkip = 0;
+	p.bEnableSceneChangeDetect = 0; // it would make key frames that nobody asked for
+	p.bEnableBackgroundDetection = 0;
+	p.bEnableAdaptiveQuant = 1;
+	p.bEnableDenoise = 0;
+	p.bEnableLongTermReference = 0;
+	p.eSpsPpsIdStrategy = CONSTANT_ID;
+	p.bPrefixNalAddingCtrl = 0;
+	p.iEntropyCodingModeFlag = 0;
+
+	SSpatialLayerConfig *l = &p.sSpatialLayers[0];
+	l->iVideoWidth = width;
+	l->iVideoHeight = height;
+	l->fFrameRate = fps;
+	l->iSpatialBitrate = bitrate;
+	l->iMaxSpatialBitrate = UNSPECIFIED_BIT_RATE;
+	l->uiProfileIdc = PRO_BASELINE;
+	l->uiLevelIdc = LEVEL_UNKNOWN;
+	l->sSliceArgument.uiSliceMode = SM_SINGLE_SLICE;
+	l->bVideoSignalTypePresent = 1;
+	l->uiVideoFormat = VF_UNDEF;
+	l->bFullRange = 0;
+	l->bColorDescriptionPresent = 1;
+	l->uiColorPrimaries = CP_BT709;
+	l->uiTransferCharacteristics = TRC_IEC61966_2_1;
+	l->uiColorMatrix = CM_SMPTE170M;
+
+	int format = videoFormatI420;
+	if ((err = (*e->svc)->InitializeExt(e->svc, &p)) ||
+		(err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_DATAFORMAT, &format))) {
+		dw_h264_close(e);
+		return err;
+	}
+	*out = e;
+	return 0;
+}
+
+int dw_h264_rate(encoder *e, int bitrate, int dropping) {
+	SBitrateInfo info = {SPATIAL_LAYER_ALL, bitrate};
+	bool skip = dropping;
+	int err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_RC_FRAME_SKIP, &skip);
+	return err ? err : (*e->svc)->SetOption(e->svc, ENCODER_OPTION_BITRATE, &info);
+}
+
+static int join(encoder *e, SFrameBSInfo *info, packet *out) {
+	size_t size = 0;
+	for (int i = 0; i < info->iLayerNum; i++)
+		for (int n = 0; n < info->sLayerInfo[i].iNalCount; n++) size += info->sLayerInfo[i].pNalLengthInByte[n];
+	if (size > e->room) {
+		unsigned char *more = realloc(e->out, 2 * size);
+		if (!more) return cmMallocMemeError;
+		e->out = more;
+		e->room = 2 * size;
+	}
+	unsigned char *to = e->out;
+	for (int i = 0; i < info->iLayerNum; i++) {
+		size_t layer = 0;
+		for (int n = 0; n < info->sLayerInfo[i].iNalCount; n++) layer += info->sLayerInfo[i].pNalLengthInByte[n];
+		memcpy(to, info->sLayerInfo[i].pBsBuf, layer);
+		to += layer;
+	}
+	out->data = e->out;
+	out->size = size;
+	out->key = info->eFrameType == videoFrameTypeIDR;
+	return 0;
+}
+
+int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
+	int stride_y, int stride_c, int64_t milliseconds, int key, packet *out) {
+	memset(out, 0, sizeof *out);
+	SSourcePicture p = {0};
+	p.iColorFormat = videoFormatI420;
+	p.iPicWidth = e->width;
+	p.iPicHeight = e->height;
+	p.iStride[0] = stride_y;
+	p.iStride[1] = p.iStride[2] = stride_c;
+	p.pData[0] = (unsigned char *)y;
+	p.pData[1] = (unsigned char *)u;
+	p.pData[2] = (unsigned char *)v;
+	p.uiTimeStamp = milliseconds;
+	if (key) (*e->svc)->ForceIntraFrame(e->svc, 1);
+	SFrameBSInfo info = {0};
+	int err = (*e->svc)->EncodeFrame(e->svc, &p, &info);
+	if (err || info.eFrameType == videoFrameTypeSkip) return err;
+	return join(e, &info, out);
+}
+
+void dw_h264_close(encoder *e) {
+	(*e->svc)->Uninitialize(e->svc);
+	WelsDestroySVCEncoder(e->svc);
+	free(e->out);
+	free(e);
+}
+
+void dw_h264_version(int *major, int *minor, int *revision) {
+	OpenH264Version v;
+	WelsGetCodecVersionEx(&v);
+	*major = v.uMajor;
+	*minor = v.uMinor;
+	*revision = v.uRevision;
+}

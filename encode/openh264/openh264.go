@@ -1,0 +1,129 @@
+//go:build !noopenh264
+
+package openh264
+
+/*
+#cgo pkg-config: openh264
+#cgo CFLAGS: -O2
+#include "openh264.h"
+*/
+import "C"
+
+import (
+	"fmt"
+	"image"
+	"time"
+	"unsafe"
+
+	"deskwhep/capture"
+	"deskwhep/encode/yuv"
+)
+
+// Version is the version of OpenH264 in use.
+func Version() string {
+	var major, minor, revision C.int
+	C.dw_h264_version(&major, &minor, &revision)
+	return fmt.Sprintf("v%d.%d.%d", major, minor, revision)
+}
+
+// Encoder is an encode.Encoder for H.264, constrained baseline profile. A new
+// size begins with a key frame. Its data is in Annex B, with parameter sets
+// before every key frame. Pictures are at least 16x16; of an odd size the last
+// column or row is left out.
+type Encoder struct {
+	bitrate, fps int
+	current      int // bitrate of the library
+
+	c     *C.encoder // nil before the first picture and after Close
+	size  image.Point
+	began time.Time // of the first picture of this size; zero before
+	still int       // calls in a row in which nothing had changed, as an index of generosity
+}
+
+// generosity multiplies the bitrate while the picture changes, and then for
+// each picture in a row that only refines it: the library's quantizer follows.
+var generosity = [...]int{1, 4, 8, 16, 32}
+
+// New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
+// second.
+func New(bitrate, fps int) *Encoder {
+	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1)}
+}
+
+// Encode implements encode.Encoder. Of the damage this library uses only
+// whether there is any.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+	if e.c == nil || p.Size != e.size {
+		if err := e.open(p.Size); err != nil {
+			return nil, false, err
+		}
+	}
+	if e.began.IsZero() {
+		e.began = at
+		key = true
+	}
+	if damage.Empty() && !key {
+		e.still = min(e.still+1, len(generosity)-1)
+	} else {
+		e.still = 0
+	}
+	if bitrate := min(e.bitrate*generosity[e.still], 1e9); bitrate != e.current {
+		// The library drops a third of the pictures of a page that scrolls,
+		// where the hub's own holding of the rate drops next to none; but it
+		// gets as sharp as it can within four pictures only if it may drop.
+		dropping := C.int(min(e.still, 1))
+		if err := C.dw_h264_rate(e.c, C.int(bitrate), dropping); err != 0 {
+			return nil, false, failed("set the bitrate", err)
+		}
+		e.current = bitrate
+	}
+	var force C.int
+	if key {
+		force = 1
+	}
+	var out C.packet
+	if err := C.dw_h264_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
+		return nil, false, failed("encode", err)
+	}
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+
+// Prepare implements encode.Preparer.
+func (e *Encoder) Prepare(size image.Point) {
+	if e.c == nil || size != e.size {
+		_ = e.open(size) // Encode will try again and tell
+	}
+}
+
+func (e *Encoder) open(size image.Point) error {
+	if err := e.Close(); err != nil {
+		return err
+	}
+	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
+		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
+	}
+	e.size, e.began, e.current = size, time.Time{}, e.bitrate
+	return nil
+}
+
+// SetBitrate implements encode.Encoder; it is in force from the next picture on.
+func (e *Encoder) SetBitrate(bitsPerSecond int) error {
+	e.bitrate = max(bitsPerSecond, 1000)
+	return nil
+}
+
+// Close implements encode.Encoder. It may be called twice.
+func (e *Encoder) Close() error {
+	if e.c != nil {
+		C.dw_h264_close(e.c)
+		e.c = nil
+	}
+	return nil
+}
+
+func failed(doing string, err C.int) error {
+	return fmt.Errorf("OpenH264: %s: error %d", doing, err)
+}

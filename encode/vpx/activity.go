@@ -1,0 +1,89 @@
+package vpx
+
+import (
+	"image"
+
+	"deskwhep/capture"
+)
+
+const block = 16 // pixels, the unit of libvpx's active map
+
+// activity chooses the blocks that the encoder works on: those that have
+// changed, and those that are not yet sharp when there may be bits to spare for
+// them. All others stay as they are, which costs neither bits nor time.
+type activity struct {
+	size   image.Point // of the picture, in blocks
+	age    []uint8     // of each block: pictures since it changed, or since its last round of passes
+	coarse []uint8     // of each block: the quantizer that it was last coded with; unsharp if it has changed
+	marks  []uint8     // of each block: 1 if active
+	again  bool        // the picture of the last choice was dropped
+}
+
+// passes are the ages at which an unsharp block is coded again while other
+// parts of the screen change; then the round begins anew.
+const passes = 1<<4 | 1<<8 | 1<<15 | 1<<27
+
+const (
+	round   = 28
+	sharp   = 14 // the quantizer up to which a block is not worth another pass while others change
+	unsharp = 255
+)
+
+func newActivity(size image.Point) *activity {
+	b := image.Pt((size.X+block-1)/block, (size.Y+block-1)/block)
+	a := &activity{size: b, age: make([]uint8, b.X*b.Y), coarse: make([]uint8, b.X*b.Y), marks: make([]uint8, b.X*b.Y)}
+	a.touch(image.Rectangle{Max: size})
+	return a
+}
+
+// touch makes the blocks in r, which is in pixels, new.
+func (a *activity) touch(r image.Rectangle) {
+	for y := r.Min.Y / block; y <= (r.Max.Y-1)/block; y++ {
+		row := y * a.size.X
+		for i := row + r.Min.X/block; i <= row+(r.Max.X-1)/block; i++ {
+			a.age[i], a.coarse[i] = 0, unsharp
+		}
+	}
+}
+
+// choose returns the active blocks of the next picture, row by row and valid
+// until the next call, or nil if all of them are: what has changed, and what was coded with a quantizer
+// above sharp; the latter only now and then if damage is not empty.
+func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sharp int) []uint8 {
+	moving := !damage.Empty()
+	if moving && !a.again {
+		for i, age := range a.age {
+			if age++; age == round {
+				age = 0
+			}
+			a.age[i] = age
+		}
+	}
+	for _, r := range damage.Rects(size) {
+		a.touch(r)
+	}
+	if key {
+		a.touch(image.Rectangle{Max: size})
+	}
+	active := 0
+	for i, c := range a.coarse {
+		a.marks[i] = 0
+		if c == unsharp || int(c) > sharp && (!moving || passes>>a.age[i]&1 != 0) {
+			a.marks[i] = 1
+			active++
+		}
+	}
+	if active == len(a.marks) {
+		return nil
+	}
+	return a.marks
+}
+
+// coded notes that the picture of the last choice was coded.
+func (a *activity) coded(quantizer int) {
+	for i, active := range a.marks {
+		if active != 0 {
+			a.coarse[i] = min(a.coarse[i], uint8(quantizer))
+		}
+	}
+}
