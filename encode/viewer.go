@@ -116,7 +116,6 @@ func (v *Viewer) offer(u *Unit) {
 	if !v.keyed {
 		return
 	}
-	defer v.poke()
 	select {
 	case v.queue <- u:
 	default: // what it has not fetched is old by now, and useless before a gap

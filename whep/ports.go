@@ -134,7 +134,7 @@ func (p *ports) settings(publicIPs []string) (webrtc.SettingEngine, error) {
 	e.SetIncludeLoopbackCandidate(true)
 	e.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled) // players' checks come to us
 	e.DisableActiveTCP(true)                               // never connect to an address of the player's choosing
-	e.SetICETimeouts(5*time.Second, 10*time.Second, time.Second)
+	e.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
 	e.SetDTLSInsecureSkipHelloVerify(true) // ICE has proved the address already
 	e.SetDTLSEllipticCurves(elliptic.X25519, elliptic.P256)
 	e.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
