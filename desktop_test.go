@@ -113,16 +113,19 @@ func (d *desktop) paintPattern(t testing.TB, interval time.Duration) (stop func(
 		xproto.WindowClassInputOutput, screen.RootVisual, xproto.CwBackPixel|xproto.CwOverrideRedirect, []uint32{0, 1})
 	xproto.CreateGC(c, gc, xproto.Drawable(win), 0, nil)
 	xproto.MapWindow(c, win)
+	canvas, _ := xproto.NewPixmapId(c) // copied whole, so that no half of a step is ever seen
+	xproto.CreatePixmap(c, screen.RootDepth, canvas, xproto.Drawable(screen.Root), uint16(d.size.X), uint16(d.size.Y))
 	paint := func(step int) error {
 		for y := range patternRows {
 			for x := range patternColumns {
 				p := patternColour(step, x, y)
 				xproto.ChangeGC(c, gc, xproto.GcForeground, []uint32{uint32(p.R)<<16 | uint32(p.G)<<8 | uint32(p.B)})
 				r := cell(d.size, x, y)
-				xproto.PolyFillRectangle(c, xproto.Drawable(win), gc, []xproto.Rectangle{{
+				xproto.PolyFillRectangle(c, xproto.Drawable(canvas), gc, []xproto.Rectangle{{
 					X: int16(r.Min.X), Y: int16(r.Min.Y), Width: uint16(r.Dx()), Height: uint16(r.Dy())}})
 			}
 		}
+		xproto.CopyArea(c, xproto.Drawable(canvas), xproto.Drawable(win), gc, 0, 0, 0, 0, uint16(d.size.X), uint16(d.size.Y))
 		_, err := xproto.GetInputFocus(c).Reply() // wait until it is painted
 		return err
 	}
