@@ -291,6 +291,9 @@ func (h *Hub) publish(u *Unit, now time.Time, l *load) {
 	for v := range h.viewers {
 		v.offer(u)
 	}
+	for v := range h.viewers {
+		v.poke()
+	}
 }
 
 // remember keeps the backlog. The caller holds mu.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type Viewer struct {
 	queue chan *Unit // never closed
 	left  chan struct{}
 	leave sync.Once
+	wake  atomic.Pointer[func()] // told of each unit
+	lost  atomic.Bool            // starved may be set
 
 	// Guarded by hub.mu.
 	keyed   bool      // the queue continues from a key frame
@@ -52,6 +55,26 @@ func (v *Viewer) Next(ctx context.Context) (*Unit, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// Notify makes the hub call wake after each unit for the viewer, for one who
+// polls many viewers. wake must not block.
+func (v *Viewer) Notify(wake func()) { v.wake.Store(&wake) }
+
+// Poll is Next without waiting: nil when there is no unit now.
+func (v *Viewer) Poll() *Unit {
+	select {
+	case u := <-v.queue:
+		return u
+	default:
+		if v.lost.Load() {
+			v.catchUp()
+		}
+		return nil
+	}
+}
+
+// Ended is closed when the hub has ended.
+func (v *Viewer) Ended() <-chan struct{} { return v.hub.ended }
 
 // Close gives up the viewer's place. It may be called more than once.
 func (v *Viewer) Close() {
@@ -97,12 +120,20 @@ func (v *Viewer) offer(u *Unit) {
 	case v.queue <- u:
 	default: // what it has not fetched is old by now, and useless before a gap
 		v.keyed, v.starved = false, true
+		v.lost.Store(true)
 		for range cap(v.queue) {
 			select {
 			case <-v.queue:
 			default:
 			}
 		}
+	}
+}
+
+// poke wakes who polls.
+func (v *Viewer) poke() {
+	if wake := v.wake.Load(); wake != nil {
+		(*wake)()
 	}
 }
 
@@ -113,6 +144,7 @@ func (v *Viewer) catchUp() {
 	h.mu.Lock()
 	starved := v.starved
 	v.starved = false
+	v.lost.Store(false)
 	if starved {
 		v.owe("no room")
 	}

@@ -1,38 +1,101 @@
-// Package interceptors stands between a viewer's RTP and the wire: answers to
-// NACK, sender reports, and keyframe requests. Each part is an
-// interceptor.Factory that any pion program can use.
+// Package interceptors stands between a viewer's RTP and the wire:
+// retransmission, reports, keyframe requests, transport-wide numbers and the
+// estimate that follows from them, pacing. Each part is an interceptor.Factory
+// or a small type that any pion program can use; Viewer joins them.
 package interceptors
 
 import (
-	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
 )
 
-// Config wires a viewer's interceptors to its owner.
+// Config wires a viewer's interceptors to its owner. Its functions must not
+// block.
 type Config struct {
-	// Keyframe is called for each PLI and each new FIR of the viewer, with
-	// "pli" or "fir"; it must not block.
+	// Keyframe is called when only a key frame of the encoder helps the
+	// viewer: with "pli" or "fir" when it asks for one, with "lost" when it
+	// misses packets that are not kept any more.
 	Keyframe func(reason string)
 
 	// RTPTime maps a moment to the RTP time of the stream with the given clock
 	// rate in Hz; sender reports tell the mapping to the viewer.
 	RTPTime func(at time.Time, clockRate uint32) uint32
+
+	// Sent is called after repairs have been written; it may be nil.
+	Sent func()
+
+	// StartRate is what the path is taken to carry at first, in bits per
+	// second; 2.5 Mbit/s if zero.
+	StartRate float64
 }
 
-// New makes the interceptors of one viewer. The first one is nearest the wire.
-func New(c Config) (*interceptor.Registry, error) {
-	responder, err := nack.NewResponderInterceptor()
-	if err != nil {
-		return nil, fmt.Errorf("nack responder: %w", err)
+// Viewer is the sending side of one peer connection.
+type Viewer struct {
+	retransmission *Retransmission
+	reports        *Reports
+	transport      *Transport
+	cfg            Config
+	asked          atomic.Uint64
+}
+
+// New makes the parts of one viewer.
+func New(c Config) *Viewer {
+	if c.StartRate == 0 {
+		c.StartRate = 2.5e6
 	}
+	v := &Viewer{cfg: c, reports: NewReports(c.RTPTime), transport: NewTransport(c.StartRate)}
+	v.retransmission = NewRetransmission(RetransmissionConfig{
+		RTT:  v.reports.RTT,
+		Lost: func(uint32) { c.Keyframe("lost") },
+		Sent: c.Sent,
+	})
+	return v
+}
+
+// Registry is the viewer's interceptors; the first one is nearest the wire.
+func (v *Viewer) Registry() *interceptor.Registry {
 	r := &interceptor.Registry{}
-	r.Add(responder)
-	r.Add(Reports(c.RTPTime))
-	r.Add(Keyframes(c.Keyframe))
-	return r, nil
+	r.Add(v.transport)
+	r.Add(v.retransmission)
+	r.Add(v.reports)
+	r.Add(Keyframes(v.request))
+	return r
+}
+
+// request answers a viewer's request for a key frame.
+func (v *Viewer) request(ssrc uint32, reason string) {
+	v.asked.Add(1)
+	if !v.retransmission.RepeatKeyframe(ssrc) {
+		v.cfg.Keyframe(reason)
+	}
+}
+
+// Keyframe tells that the next packet of a stream begins a key frame.
+func (v *Viewer) Keyframe(ssrc uint32) { v.retransmission.Keyframe(ssrc) }
+
+// Start begins the estimate again, for a new path.
+func (v *Viewer) Start(bitsPerSecond float64) { v.transport.Start(bitsPerSecond) }
+
+// Estimate is what the path carries.
+func (v *Viewer) Estimate() Estimate { return v.transport.Estimate() }
+
+// Stats is what a viewer was sent, and what it said of it.
+type Stats struct {
+	Reported                    // of the stream asked for
+	RTT           time.Duration // zero while unknown
+	Repairs       RepairStats
+	KeyframesWant uint64 // key frames that the viewer asked for
+	Estimate      Estimate
+}
+
+// Stats tells of the stream with the media SSRC.
+func (v *Viewer) Stats(ssrc uint32) Stats {
+	return Stats{
+		Reported: v.reports.Stream(ssrc), RTT: v.reports.RTT(), Repairs: v.retransmission.Stats(),
+		KeyframesWant: v.asked.Load(), Estimate: v.transport.Estimate(),
+	}
 }
 
 // factory makes interceptors that need no construction.

@@ -1,17 +1,17 @@
 package interceptors
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"github.com/pion/interceptor"
-	"github.com/pion/rtcp"
 )
 
 // Keyframes calls request for each PLI (RFC 4585, 6.3.1) and each FIR (RFC
-// 5104, 4.3.1) for a video stream of ours. A FIR names its streams in its
-// entries, not in its header, and is a new request only with a new sequence
-// number. request gets "pli" or "fir" and must not block.
-func Keyframes(request func(reason string)) interceptor.Factory {
+// 5104, 4.3.1) for a stream of ours. A FIR names its streams in its entries,
+// not in its header, and is a new request only with a new sequence number.
+// request gets the stream and "pli" or "fir" and must not block.
+func Keyframes(request func(ssrc uint32, reason string)) interceptor.Factory {
 	return factory(func() interceptor.Interceptor {
 		return &keyframes{request: request, fir: map[uint32]int{}}
 	})
@@ -19,7 +19,7 @@ func Keyframes(request func(reason string)) interceptor.Factory {
 
 type keyframes struct {
 	interceptor.NoOp
-	request func(string)
+	request func(uint32, string)
 
 	mu  sync.Mutex
 	fir map[uint32]int // our streams; the last FIR's sequence number or -1
@@ -39,33 +39,22 @@ func (k *keyframes) UnbindLocalStream(info *interceptor.StreamInfo) {
 }
 
 func (k *keyframes) BindRTCPReader(reader interceptor.RTCPReader) interceptor.RTCPReader {
-	return interceptor.RTCPReaderFunc(func(b []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
-		n, a, err := reader.Read(b, a)
-		if err == nil {
-			k.look(b[:n])
-		}
-		return n, a, err
-	})
+	return listen(reader, k.look)
 }
 
-// look ignores what cannot be parsed: one bad packet must not end the reading
-// of RTCP.
-func (k *keyframes) look(b []byte) {
-	packets, err := rtcp.Unmarshal(b)
-	if err != nil {
+func (k *keyframes) look(c control) {
+	if c.kind != typePayloadFeedback {
 		return
 	}
-	for _, p := range packets {
-		switch p := p.(type) {
-		case *rtcp.PictureLossIndication:
-			if k.ours(p.MediaSSRC) {
-				k.request("pli")
-			}
-		case *rtcp.FullIntraRequest:
-			for _, e := range p.FIR {
-				if k.fresh(e) {
-					k.request("fir")
-				}
+	media, rest, ok := c.feedback()
+	switch {
+	case !ok:
+	case c.format == formatPLI && k.ours(media):
+		k.request(media, "pli")
+	case c.format == formatFIR:
+		for ; len(rest) >= 8; rest = rest[8:] {
+			if ssrc := binary.BigEndian.Uint32(rest); k.fresh(ssrc, rest[4]) {
+				k.request(ssrc, "fir")
 			}
 		}
 	}
@@ -78,13 +67,13 @@ func (k *keyframes) ours(ssrc uint32) bool {
 	return ok
 }
 
-func (k *keyframes) fresh(e rtcp.FIREntry) bool {
+func (k *keyframes) fresh(ssrc uint32, number uint8) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	last, ok := k.fir[e.SSRC]
-	if !ok || last == int(e.SequenceNumber) {
+	last, ok := k.fir[ssrc]
+	if !ok || last == int(number) {
 		return false
 	}
-	k.fir[e.SSRC] = int(e.SequenceNumber)
+	k.fir[ssrc] = int(number)
 	return true
 }

@@ -3,6 +3,8 @@ package whep
 import (
 	"fmt"
 	"strings"
+
+	"deskwhep/interceptors"
 )
 
 // served is one section of an offer that the answer accepts.
@@ -10,6 +12,7 @@ type served struct {
 	index  int // of the section in the offer
 	format format
 	ssrc   uint32
+	rtx    uint32 // SSRC of retransmissions; 0 for none
 }
 
 // transport is our end of the one bundled transport.
@@ -26,13 +29,8 @@ const iceOptions = "a=ice-options:trickle ice2"
 
 const cname = "deskwhep" // of the one MediaStream, and its id
 
-// Header extensions that we send (RFC 9143; libwebrtc's playout-delay).
-const (
-	midURI          = "urn:ietf:params:rtp-hdrext:sdes:mid"
-	playoutDelayURI = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
-)
-
-var extensionURIs = []string{midURI, playoutDelayURI}
+// extensionURIs are the header extensions that we send.
+var extensionURIs = []string{interceptors.MidURI, interceptors.PlayoutDelayURI, interceptors.AbsCaptureTimeURI, interceptors.TransportCCURI}
 
 // writeAnswer writes the answer (RFC 9429, 5.3.1) from our own values; of the
 // offer it repeats only checked tokens. id names the session in o=.
@@ -56,7 +54,7 @@ func writeAnswer(o *offer, list []served, t transport, id uint64, rtcpMuxOnly bo
 			s.refuse(line)
 			continue
 		}
-		line("m=%s 9 %s %d", s.kind, s.proto, a.format.pt)
+		line("m=%s 9 %s %s", s.kind, s.proto, a.format.types())
 		line("c=IN IP4 0.0.0.0")
 		line("a=mid:%s", s.mid)
 		line("a=sendonly")
@@ -72,13 +70,15 @@ func writeAnswer(o *offer, list []served, t transport, id uint64, rtcpMuxOnly bo
 		line("a=ice-pwd:%s", t.pwd)
 		line("a=fingerprint:%s", t.fingerprint)
 		line("a=setup:%s", t.setup)
-		for _, uri := range extensionURIs {
-			if id, ok := s.extension(uri); ok {
-				line("a=extmap:%d %s", id, uri)
-			}
-		}
+		s.writeExtensions(&a.format, line)
 		a.format.write(line)
+		if a.rtx != 0 {
+			line("a=ssrc-group:FID %d %d", a.ssrc, a.rtx)
+		}
 		line("a=ssrc:%d cname:%s", a.ssrc, cname)
+		if a.rtx != 0 {
+			line("a=ssrc:%d cname:%s", a.rtx, cname)
+		}
 		if first {
 			writeCandidates(line, t.candidates)
 		}
@@ -124,15 +124,27 @@ func (s *section) refuse(line func(string, ...any)) {
 }
 
 // extension is the id of a header extension that both sides know.
-func (s *section) extension(uri string) (uint8, bool) {
-	if uri == midURI && len(s.mid) > 16 {
-		return 0, false // does not fit the one-byte form
-	}
-	if uri == playoutDelayURI && s.kind != "video" {
+func (s *section) extension(uri string, f *format) (uint8, bool) {
+	switch {
+	case uri == interceptors.MidURI && len(s.mid) > 16: // does not fit the one-byte form
+		return 0, false
+	case uri == interceptors.PlayoutDelayURI && s.kind != "video":
+		return 0, false
+	case uri == interceptors.AbsCaptureTimeURI && !f.distinct():
+		return 0, false
+	case uri == interceptors.TransportCCURI && !f.numbered():
 		return 0, false
 	}
 	id, ok := s.extensions[uri]
 	return id, ok
+}
+
+func (s *section) writeExtensions(f *format, line func(string, ...any)) {
+	for _, uri := range extensionURIs {
+		if id, ok := s.extension(uri, f); ok {
+			line("a=extmap:%d %s", id, uri)
+		}
+	}
 }
 
 // group lists the served mids in the order of the offer's group, each after a

@@ -19,7 +19,9 @@ type format struct {
 	rank  int    // among the offer's payload types of one codec: the lower the better
 
 	nack, pli, fir bool // feedback that the offer names
-	maxFS          int  // macroblocks per frame that the player can decode; 0 is no limit
+	transportCC    bool
+	rtx            uint8 // payload type of its retransmissions (RFC 4588); 0 for none
+	maxFS          int   // macroblocks per frame that the player can decode; 0 is no limit
 }
 
 // rtpmap is an offered payload type before it is judged.
@@ -42,6 +44,7 @@ func recognise(m rtpmap) (format, bool) {
 	f.nack = slices.Contains(m.fb, "nack")
 	f.pli = slices.Contains(m.fb, "nack pli")
 	f.fir = slices.Contains(m.fb, "ccm fir")
+	f.transportCC = slices.Contains(m.fb, "transport-cc")
 	switch {
 	case m.name == "vp8" && m.clock == 90000:
 		f.codec, f.name = encode.VP8, "VP8"

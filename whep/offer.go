@@ -121,6 +121,7 @@ func readSection(m *sdp.MediaDescription, d *sdp.SessionDescription) (section, e
 	}
 	for _, f := range maps {
 		if known, ok := recognise(f); ok && (known.codec != "") == (s.kind == "video") {
+			known.rtx = repairs(maps, f)
 			s.formats = append(s.formats, known)
 		}
 	}
@@ -227,6 +228,18 @@ func readFormats(m *sdp.MediaDescription) ([]rtpmap, error) {
 		}
 	}
 	return maps, nil
+}
+
+// repairs is the payload type that is offered for retransmissions of m, 0 for
+// none (RFC 4588, 8.6).
+func repairs(maps []rtpmap, m rtpmap) uint8 {
+	apt := strconv.Itoa(int(m.pt))
+	for _, x := range maps {
+		if x.name == "rtx" && x.clock == m.clock && x.params["apt"] == apt && slices.Contains(m.fb, "nack") {
+			return x.pt
+		}
+	}
+	return 0
 }
 
 // readTransport takes the ICE and DTLS attributes. They may stand in the tagged
@@ -415,7 +428,7 @@ func (o *offer) forStack(served []served, version int) string {
 		line("a=ice-lite")
 	}
 	for _, s := range served {
-		line("m=%s 9 UDP/TLS/RTP/SAVPF %d", o.sections[s.index].kind, s.format.pt)
+		line("m=%s 9 UDP/TLS/RTP/SAVPF %s", o.sections[s.index].kind, s.format.types())
 		line("c=IN IP4 0.0.0.0")
 		line("a=mid:%s", o.sections[s.index].mid)
 		line("a=ice-ufrag:%s", o.ufrag)
@@ -424,6 +437,7 @@ func (o *offer) forStack(served []served, version int) string {
 		line("a=setup:%s", o.setup)
 		line("a=rtcp-mux")
 		line("a=recvonly")
+		o.sections[s.index].writeExtensions(&s.format, line)
 		s.format.write(line)
 	}
 	return b.String()
@@ -442,6 +456,18 @@ func (f *format) write(line func(string, ...any)) {
 	for _, fb := range f.feedback() {
 		line("a=rtcp-fb:%d %s", f.pt, fb)
 	}
+	if f.rtx != 0 {
+		line("a=rtpmap:%d rtx/%d", f.rtx, f.clock)
+		line("a=fmtp:%d apt=%d", f.rtx, f.pt)
+	}
+}
+
+// types lists the format's payload types for an m= line.
+func (f *format) types() string {
+	if f.rtx != 0 {
+		return fmt.Sprintf("%d %d", f.pt, f.rtx)
+	}
+	return strconv.Itoa(int(f.pt))
 }
 
 // feedback lists the RTCP feedback of a format that both sides know.
@@ -455,5 +481,15 @@ func (f *format) feedback() (list []string) {
 	if f.fir {
 		list = append(list, "ccm fir")
 	}
+	if f.numbered() {
+		list = append(list, "transport-cc")
+	}
 	return list
 }
+
+// distinct tells whether packets may carry what differs each time that they are
+// sent. Without RTX a repair is the same packet once more.
+func (f *format) distinct() bool { return f.rtx != 0 || !f.nack }
+
+// numbered tells whether packets may carry transport-wide numbers.
+func (f *format) numbered() bool { return f.transportCC && f.distinct() }

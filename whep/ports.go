@@ -16,12 +16,14 @@ import (
 	"github.com/pion/dtls/v3/pkg/crypto/elliptic"
 	"github.com/pion/ice/v4"
 	"github.com/pion/webrtc/v4"
+
+	"deskwhep/interceptors/gso"
 )
 
 const (
 	socketBuffer = 4 << 20         // bytes; the kernel may grant less
 	firstByte    = 5 * time.Second // for a TCP connection to say what it is
-	writeBuffer  = 4 << 20         // bytes for one ICE-TCP viewer; a slow one loses packets instead of blocking
+	writeBuffer  = 1 << 20         // bytes for one ICE-TCP viewer; a slow one loses packets instead of blocking
 )
 
 // ports are the server's sockets: one TCP port for HTTP and ICE-TCP, and UDP on
@@ -32,7 +34,7 @@ const (
 type ports struct {
 	tcp        net.Listener
 	web, media *branch
-	udp        []net.PacketConn
+	udp        []*gso.Conn
 	udpMux     *ice.MultiUDPMuxDefault
 	tcpMux     *ice.TCPMuxDefault
 
@@ -80,8 +82,12 @@ func tryPorts(listen string, log *slog.Logger) (*ports, error) {
 		}
 		_ = c.SetReadBuffer(socketBuffer) // a smaller one works too
 		_ = c.SetWriteBuffer(socketBuffer)
-		p.udp = append(p.udp, c)
-		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: c, Logger: stackLogs{log}.NewLogger("ice")}))
+		bursts, err := gso.New(c, gso.Segments)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("the media socket: %w", err), c.Close(), p.close())
+		}
+		p.udp = append(p.udp, bursts)
+		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: bursts, Logger: stackLogs{log}.NewLogger("ice")}))
 	}
 	p.udpMux = ice.NewMultiUDPMuxDefault(muxes...)
 	p.tcpMux = ice.NewTCPMuxDefault(ice.TCPMuxParams{
@@ -128,7 +134,7 @@ func (p *ports) settings(publicIPs []string) (webrtc.SettingEngine, error) {
 	e.SetIncludeLoopbackCandidate(true)
 	e.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled) // players' checks come to us
 	e.DisableActiveTCP(true)                               // never connect to an address of the player's choosing
-	e.SetICETimeouts(5*time.Second, 10*time.Second, time.Second)
+	e.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
 	e.SetDTLSInsecureSkipHelloVerify(true) // ICE has proved the address already
 	e.SetDTLSEllipticCurves(elliptic.X25519, elliptic.P256)
 	e.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
@@ -142,6 +148,13 @@ func (p *ports) settings(publicIPs []string) (webrtc.SettingEngine, error) {
 		}
 	}
 	return e, nil
+}
+
+// flush sends what the media sockets keep back of a frame.
+func (p *ports) flush() {
+	for _, c := range p.udp {
+		c.Flush()
+	}
 }
 
 func (p *ports) close() error {

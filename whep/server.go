@@ -76,6 +76,7 @@ type Server struct {
 	settings    webrtc.SettingEngine
 	certificate webrtc.Certificate
 	limits      *limits
+	sender      *sender
 
 	mu       sync.Mutex
 	sessions map[string]*session
@@ -115,7 +116,10 @@ func New(listen string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(cfg.PostRate), sessions: map[string]*session{}}
+	s := &Server{
+		cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
+		sessions: map[string]*session{},
+	}
 	if s.settings, err = p.settings(cfg.PublicIPs); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
@@ -145,6 +149,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(s.ports.split)
+	g.Go(func() error { return s.sender.run(ctx) })
 	g.Go(func() error {
 		var err error
 		if s.cfg.TLS != nil {

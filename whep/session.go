@@ -44,9 +44,13 @@ type session struct {
 	log        *slog.Logger
 	cancel     context.CancelCauseFunc
 	senders    []*webrtc.RTPSender
+	wire       *interceptors.Viewer
+	sender     *sender
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
-	path      route
+	outlet    atomic.Pointer[outlet]        // nil while nothing is sent
+	dropped   atomic.Uint64                 // pictures
+	path      *route
 	connected atomic.Bool // has been, at least once
 
 	mu         sync.Mutex // guards below, and serialises negotiation
@@ -54,47 +58,6 @@ type session struct {
 	etag       string
 	version    int
 	candidates int // of the player, given to the agent since the last restart
-}
-
-// route tells whether media can reach the player. Its zero value is down.
-type route struct {
-	mu sync.Mutex
-	up chan struct{} // closed while up; nil before first use
-	is bool
-}
-
-func (r *route) set(up bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.up == nil || r.is && !up {
-		r.up = make(chan struct{})
-	}
-	if up && !r.is {
-		close(r.up)
-	}
-	r.is = up
-}
-
-func (r *route) isUp() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.is
-}
-
-// wait waits until the path is up.
-func (r *route) wait(ctx context.Context) error {
-	r.mu.Lock()
-	if r.up == nil {
-		r.up = make(chan struct{})
-	}
-	up := r.up
-	r.mu.Unlock()
-	select {
-	case <-up:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // open negotiates a session: it makes the stack's connection, adds a track for
@@ -108,6 +71,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
 		gathered: make(chan struct{}, 1), cancel: cancel, offer: o, etag: newETag(), version: 1,
+		sender: s.sender, path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
 	defer func() {
@@ -195,7 +159,11 @@ func (ses *session) negotiate(s *Server) (string, error) {
 		return "", err
 	}
 	for i := range ses.served {
-		ses.served[i].ssrc = uint32(ses.senders[i].GetParameters().Encodings[0].SSRC)
+		encoding := ses.senders[i].GetParameters().Encodings[0]
+		ses.served[i].ssrc = uint32(encoding.SSRC)
+		if ses.served[i].format.rtx != 0 {
+			ses.served[i].rtx = uint32(encoding.RTX.SSRC)
+		}
 	}
 	return writeAnswer(ses.offer, ses.served, t, random64(), s.cfg.RTCPMuxOnly), nil
 }
@@ -204,25 +172,22 @@ func (ses *session) negotiate(s *Server) (string, error) {
 func (ses *session) connect(s *Server) error {
 	epoch := clock{epoch: ses.created, base: uint32(random64())}
 	at := func(rate uint32) clock { c := epoch; c.rate = int64(rate); return c }
-	registry, err := interceptors.New(interceptors.Config{
+	ses.wire = interceptors.New(interceptors.Config{
 		Keyframe: func(reason string) {
 			if v := ses.viewer.Load(); v != nil {
 				v.RequestKeyframe(reason)
 			}
 		},
 		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
+		Sent:    s.ports.flush,
 	})
-	if err != nil {
-		return fmt.Errorf("interceptors: %w", err)
-	}
 	var media webrtc.MediaEngine
 	var tracks []*track
 	for _, a := range ses.served {
 		section := &ses.offer.sections[a.index]
-		t := newTrack(section, &a.format, at(a.format.clock))
-		err := media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: t.capability, PayloadType: webrtc.PayloadType(a.format.pt)}, t.kind)
-		if err != nil {
-			return fmt.Errorf("register %s: %w", a.format.name, err)
+		t := newTrack(section, &a.format, at(a.format.clock), ses.wire)
+		if err := t.register(&media, &a.format); err != nil {
+			return err
 		}
 		if section.kind == "video" {
 			ses.video = t
@@ -230,12 +195,14 @@ func (ses *session) connect(s *Server) error {
 		tracks = append(tracks, t)
 	}
 	settings := s.settings
+	settings.BufferFactory = ses.inboxes()
 	if ses.offer.setup == "passive" {
 		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
 			return fmt.Errorf("DTLS role: %w", err)
 		}
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(registry))
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(ses.wire.Registry()))
+	var err error
 	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
 		return fmt.Errorf("peer connection: %w", err)
 	}
@@ -387,62 +354,6 @@ func (ses *session) run(ctx context.Context, setup time.Duration) error {
 		err = cause
 	}
 	return err
-}
-
-// drain reads RTCP to its end: interceptors see it only while somebody reads.
-func drain(sender *webrtc.RTPSender) error {
-	buf := make([]byte, 1500)
-	for {
-		if _, _, err := sender.Read(buf); err != nil {
-			return errGone
-		}
-	}
-}
-
-// send sends units while the path is up. After a break it begins again with a
-// key frame.
-func (ses *session) send(ctx context.Context) error {
-	for {
-		if err := ses.path.wait(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-ses.video.bound:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if err := ses.play(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// play sends until the path is down or ctx ends.
-func (ses *session) play(ctx context.Context) error {
-	viewer := ses.viewer.Load()
-	if viewer == nil {
-		var err error
-		if viewer, err = ses.join(); err != nil {
-			return err
-		}
-		ses.viewer.Store(viewer)
-	}
-	defer func() {
-		ses.viewer.Store(nil)
-		viewer.Close()
-	}()
-	for {
-		unit, err := viewer.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if !ses.path.isUp() {
-			return nil
-		}
-		if err := ses.video.send(unit); err != nil {
-			return err
-		}
-	}
 }
 
 // close frees what the session holds; it may be called more than once.

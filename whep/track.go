@@ -2,6 +2,7 @@ package whep
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/pion/webrtc/v4"
 
 	"deskwhep/encode"
+	"deskwhep/interceptors"
 )
 
 // track is the local track of one viewer's section. Each viewer has its own,
@@ -21,24 +23,29 @@ type track struct {
 	mid        string
 	extensions map[string]uint8 // URI to id, as answered
 	clock      clock
-	bound      chan struct{} // closed by Bind
+	repairs    interface{ Keyframe(ssrc uint32) } // is told where key frames begin
+	bound      chan struct{}                      // closed by Bind
 
-	// Set by Bind, then owned by send.
-	header rtp.Header
-	writer webrtc.TrackLocalWriter
+	// Set by Bind, then owned by send. The header's extensions are set once and
+	// patched in place.
+	header   rtp.Header
+	captured [8]byte // abs-capture-time
+	number   [2]byte // transport-wide; interceptors fill it in
+	writer   webrtc.TrackLocalWriter
 }
 
-func newTrack(s *section, f *format, c clock) *track {
+func newTrack(s *section, f *format, c clock, v *interceptors.Viewer) *track {
 	t := &track{
 		capability: capability(s.kind, f),
 		kind:       webrtc.NewRTPCodecType(s.kind),
 		mid:        s.mid,
 		extensions: map[string]uint8{},
 		clock:      c,
+		repairs:    v,
 		bound:      make(chan struct{}),
 	}
 	for _, uri := range extensionURIs {
-		if id, ok := s.extension(uri); ok {
+		if id, ok := s.extension(uri, f); ok {
 			t.extensions[uri] = id
 		}
 	}
@@ -55,20 +62,49 @@ func capability(kind string, f *format) webrtc.RTPCodecCapability {
 	return c
 }
 
+// register tells the WebRTC stack of what the track sends.
+func (t *track) register(media *webrtc.MediaEngine, f *format) error {
+	err := media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: t.capability, PayloadType: webrtc.PayloadType(f.pt)}, t.kind)
+	if err == nil && f.rtx != 0 {
+		repairs := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeRTX, ClockRate: f.clock, SDPFmtpLine: fmt.Sprintf("apt=%d", f.pt)}
+		err = media.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: repairs, PayloadType: webrtc.PayloadType(f.rtx)}, t.kind)
+	}
+	if err != nil {
+		return fmt.Errorf("register %s: %w", f.name, err)
+	}
+	for uri := range t.extensions {
+		err := media.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, t.kind, webrtc.RTPTransceiverDirectionSendonly)
+		if err != nil {
+			return fmt.Errorf("register the header extension %s: %w", uri, err)
+		}
+	}
+	return nil
+}
+
 // Bind implements webrtc.TrackLocal.
 func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
-	codecs := c.CodecParameters()
-	if len(codecs) == 0 {
+	i := slices.IndexFunc(c.CodecParameters(), func(p webrtc.RTPCodecParameters) bool {
+		return strings.EqualFold(p.MimeType, t.capability.MimeType)
+	})
+	if i < 0 {
 		return webrtc.RTPCodecParameters{}, webrtc.ErrUnsupportedCodec
 	}
+	codec := c.CodecParameters()[i]
 	t.writer = c.WriteStream()
 	t.header = rtp.Header{
 		Version:        2,
-		PayloadType:    uint8(codecs[0].PayloadType),
+		PayloadType:    uint8(codec.PayloadType),
 		SSRC:           uint32(c.SSRC()),
 		SequenceNumber: uint16(random64()),
 	}
-	for uri, payload := range map[string][]byte{midURI: []byte(t.mid), playoutDelayURI: {0, 0, 0}} {
+	values := map[string][]byte{
+		interceptors.MidURI:            []byte(t.mid),
+		interceptors.PlayoutDelayURI:   {0, 0, 0},
+		interceptors.AbsCaptureTimeURI: t.captured[:],
+		interceptors.TransportCCURI:    t.number[:],
+	}
+	for _, uri := range extensionURIs {
+		payload := values[uri]
 		if id, ok := t.extensions[uri]; ok {
 			if err := t.header.SetExtension(id, payload); err != nil {
 				return webrtc.RTPCodecParameters{}, fmt.Errorf("header extension %s: %w", uri, err)
@@ -76,7 +112,7 @@ func (t *track) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, err
 		}
 	}
 	close(t.bound)
-	return codecs[0], nil
+	return codec, nil
 }
 
 // Unbind implements webrtc.TrackLocal.
@@ -94,17 +130,23 @@ func (t *track) StreamID() string { return cname }
 // Kind implements webrtc.TrackLocal.
 func (t *track) Kind() webrtc.RTPCodecType { return t.kind }
 
-// send sends a unit as one RTP frame. Only after bound.
-func (t *track) send(u *encode.Unit) error {
-	t.header.Timestamp = t.clock.rtp(u.Captured)
-	for i, payload := range u.Payloads {
-		t.header.Marker = i == len(u.Payloads)-1
-		if _, err := t.writer.WriteRTP(&t.header, payload); err != nil {
-			return fmt.Errorf("write rtp: %w", err)
+// send sends the i-th packet of a unit. Only after bound. It is false if the
+// packet had no room on its way and is lost.
+func (t *track) send(u *encode.Unit, i int) (bool, error) {
+	if i == 0 {
+		t.header.Timestamp = t.clock.rtp(u.Captured)
+		interceptors.PutAbsCaptureTime(t.captured[:], u.Captured)
+		if u.Key {
+			t.repairs.Keyframe(t.header.SSRC)
 		}
-		t.header.SequenceNumber++
 	}
-	return nil
+	t.header.Marker = i == len(u.Payloads)-1
+	n, err := t.writer.WriteRTP(&t.header, u.Payloads[i])
+	if err != nil {
+		return false, fmt.Errorf("write rtp: %w", err)
+	}
+	t.header.SequenceNumber++
+	return n > 0, nil
 }
 
 // clock maps the capture clock to one viewer's RTP time.

@@ -1,0 +1,169 @@
+package interceptors
+
+import "time"
+
+const (
+	estimateLeast = 100e3 // bits per second
+
+	rateWindow  = 500 * time.Millisecond // over which the rate of arrival is measured
+	lossWindow  = time.Second
+	floorWindow = 5 * time.Second // the least delay of one or two of these is that of an empty queue
+
+	queueOver  = 60 * time.Millisecond // a longer queue, twice in a row, is too much
+	queueGood  = 30 * time.Millisecond // up to here the path may carry more
+	lossOver   = 0.10
+	lossGood   = 0.02
+	backOff    = 0.85
+	growth     = 0.08 // per second
+	decrease   = 300 * time.Millisecond
+	congestion = 5 * time.Second // is remembered so long
+)
+
+// Estimate is what a viewer's path carries, as far as its feedback tells.
+type Estimate struct {
+	Target    float64       // bits per second that may be sent
+	Arriving  float64       // bits per second that lately arrived
+	Queue     time.Duration // delay of the last packets above the least one
+	Loss      float64       // share of packets, in the last second with feedback
+	Congested bool          // the path was overused in the last seconds
+	Measured  bool          // there has been feedback
+}
+
+// Pace is the rate in bits per second for the packets of one frame: fast as
+// long as the path is not known to be narrow.
+func (e Estimate) Pace() float64 {
+	if e.Congested {
+		return 1.25 * e.Target
+	}
+	return 2.5 * e.Target
+}
+
+// feedback is one message about packets.
+type feedback struct {
+	arrived, missing int
+	bytes            int
+	delay, least     time.Duration // the sum of the delays, and the smallest
+}
+
+func (f *feedback) add(bytes int, delay time.Duration) {
+	if f.arrived == 0 || delay < f.least {
+		f.least = delay
+	}
+	f.arrived++
+	f.bytes += bytes
+	f.delay += delay
+}
+
+// estimator follows one path. Delays have an unknown constant offset.
+//
+// A desktop is often still, so what arrives says little about what could: the
+// target grows only up to 1.5 times of what does arrive, or what was proven
+// before, and a still stream keeps what was proven.
+type estimator struct {
+	target, proven float64
+	measured       bool
+	grown          time.Duration // when the target was last changed upwards
+	cut            time.Duration // when it was last cut
+	congested      bool          // has been cut
+	over           int           // feedback in a row with too long a queue
+	queue          time.Duration
+
+	floor, lastFloor time.Duration // least delay in this window and in the one before
+	floorSince       time.Duration
+	floorKnown       bool
+
+	arriving  float64
+	bytes     int
+	rateSince time.Duration
+
+	loss              float64
+	lossy             bool
+	received, missing int
+	lossSince         time.Duration
+}
+
+func newEstimator(start float64) estimator {
+	return estimator{target: start, proven: start}
+}
+
+func (e *estimator) snapshot(now time.Duration) Estimate {
+	return Estimate{
+		Target: e.target, Arriving: e.arriving, Queue: e.queue, Loss: e.loss,
+		Congested: e.congested && now-e.cut < congestion, Measured: e.measured,
+	}
+}
+
+// take takes one feedback message.
+func (e *estimator) take(f feedback, now time.Duration) {
+	if f.arrived+f.missing == 0 {
+		return
+	}
+	if !e.measured {
+		e.measured, e.rateSince, e.lossSince, e.grown = true, now, now, now
+	}
+	e.rate(f, now)
+	e.lose(f, now)
+	if f.arrived > 0 {
+		e.delays(f, now)
+	}
+	switch {
+	case e.over >= 2 || e.lossy:
+		if now-e.cut > decrease {
+			e.reduce(now)
+		}
+	case e.queue <= queueGood && e.loss <= lossGood:
+		step := min(now-e.grown, time.Second).Seconds()
+		if limit := max(e.proven, 1.5*e.arriving); e.target < limit {
+			e.target = min(e.target*(1+growth*step), limit)
+		}
+	}
+	e.grown = now
+}
+
+func (e *estimator) reduce(now time.Duration) {
+	carried := e.target
+	if e.arriving > 0 {
+		carried = e.arriving
+	}
+	e.target = max(min(e.target, backOff*carried), estimateLeast)
+	e.proven = e.target
+	e.cut, e.congested = now, true
+	e.over, e.lossy, e.received, e.missing, e.lossSince = 0, false, 0, 0, now // judge anew
+}
+
+func (e *estimator) rate(f feedback, now time.Duration) {
+	e.bytes += f.bytes
+	if passed := now - e.rateSince; passed >= rateWindow {
+		e.arriving = float64(8*e.bytes) / passed.Seconds()
+		e.bytes, e.rateSince = 0, now
+		if e.over == 0 {
+			e.proven = max(e.proven, e.arriving)
+		}
+	}
+}
+
+func (e *estimator) lose(f feedback, now time.Duration) {
+	e.received += f.arrived
+	e.missing += f.missing
+	if n := e.received + e.missing; now-e.lossSince >= lossWindow && n >= 20 {
+		e.loss = float64(e.missing) / float64(n)
+		e.lossy = e.loss > lossOver
+		e.received, e.missing, e.lossSince = 0, 0, now
+	}
+}
+
+func (e *estimator) delays(f feedback, now time.Duration) {
+	if !e.floorKnown {
+		e.floorKnown, e.floor, e.lastFloor, e.floorSince = true, f.least, f.least, now
+	}
+	if now-e.floorSince > floorWindow {
+		e.lastFloor, e.floor, e.floorSince = e.floor, f.least, now
+	}
+	e.floor = min(e.floor, f.least)
+	e.queue = f.delay/time.Duration(f.arrived) - min(e.floor, e.lastFloor)
+	if e.queue > queueOver {
+		e.over++
+	} else {
+		e.over = 0
+	}
+}

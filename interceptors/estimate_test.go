@@ -1,0 +1,186 @@
+package interceptors
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pion/rtcp"
+)
+
+// link is a path with a rate and a bounded queue; its receiver sends
+// transport-wide feedback. Time is simulated.
+type link struct {
+	rate  float64 // bits per second
+	depth time.Duration
+	loss  float64
+
+	estimate estimator
+	free     time.Duration // when the queue is empty
+	f        feedback
+	last     time.Duration
+	random   *rand.Rand
+}
+
+func newLink(start, rate float64) *link {
+	return &link{rate: rate, depth: 300 * time.Millisecond, estimate: newEstimator(start), random: rand.New(rand.NewPCG(3, 4))}
+}
+
+// run sends a stream of so many bits per second for a time in frames at 30 fps,
+// and gives feedback each 50 ms.
+func (l *link) run(from, d time.Duration, bits float64) (until time.Duration) {
+	const packet = 1000
+	size := int(bits / 30 / 8)
+	for now := from; now < from+d; now += time.Second / 30 {
+		for sent := 0; sent < size; sent += packet {
+			l.free = max(l.free, now)
+			if l.free-now > l.depth || l.random.Float64() < l.loss {
+				l.f.missing++
+				continue
+			}
+			l.free += time.Duration(packet * 8 / l.rate * 1e9)
+			l.f.add(packet, l.free+20*time.Millisecond-now+time.Duration(l.random.IntN(3e6)))
+		}
+		if now-l.last >= 50*time.Millisecond {
+			l.estimate.take(l.f, now)
+			l.f, l.last = feedback{}, now
+		}
+	}
+	return from + d
+}
+
+func TestNarrowLink(t *testing.T) {
+	l := newLink(100e6, 2e6)
+	l.run(0, 10*time.Second, 4e6)
+	e := l.estimate.snapshot(10 * time.Second)
+	if !e.Congested || e.Target > 2e6 || e.Target < 0.8e6 {
+		t.Errorf("4 Mbit/s into a link of 2 made %+v", e)
+	}
+}
+
+// A still desktop proves nothing; the estimate must not wander off.
+func TestStillDesktopKeepsEstimate(t *testing.T) {
+	l := newLink(2.5e6, 3e6)
+	now := l.run(0, 30*time.Second, 60e3)
+	if e := l.estimate.snapshot(now); e.Target > 2.6e6 || e.Target < 2.4e6 || e.Congested {
+		t.Errorf("30 s of 60 kbit/s made %+v", e)
+	}
+}
+
+func TestWideLink(t *testing.T) {
+	l := newLink(2.5e6, 50e6)
+	now := l.run(0, 20*time.Second, 6e6)
+	if e := l.estimate.snapshot(now); e.Target < 6e6 || e.Congested || e.Queue > queueGood {
+		t.Errorf("6 Mbit/s into a link of 50 made %+v", e)
+	}
+}
+
+func TestLossyLink(t *testing.T) {
+	l := newLink(5e6, 50e6)
+	l.loss = 0.05
+	now := l.run(0, 10*time.Second, 4e6)
+	if e := l.estimate.snapshot(now); e.Congested || e.Target < 4e6 {
+		t.Errorf("5 %% of random loss made %+v", e)
+	}
+	l.loss = 0.3
+	now = l.run(now, 10*time.Second, 4e6)
+	if e := l.estimate.snapshot(now); !e.Congested || e.Target > 4e6 {
+		t.Errorf("30 %% of loss made %+v", e)
+	}
+}
+
+// TestFeedbackReachesEstimate goes the whole way once.
+func TestFeedbackReachesEstimate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := NewTransport(5e6)
+		l := bind(t, stream(true, TransportCCURI), transport)
+		const n = 50
+		f := &rtcp.TransportLayerCC{MediaSSRC: mediaSSRC, PacketStatusCount: n, ReferenceTime: 5,
+			PacketChunks: []rtcp.PacketStatusChunk{&rtcp.RunLengthChunk{PacketStatusSymbol: 0, RunLength: 10}, &rtcp.RunLengthChunk{PacketStatusSymbol: 1, RunLength: n - 10}}}
+		for range n - 10 {
+			f.RecvDeltas = append(f.RecvDeltas, &rtcp.RecvDelta{Type: 1, Delta: 250})
+		}
+		f.Header = rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback, Length: uint16(f.MarshalSize()/4 - 1), Padding: int(f.Len()) != f.MarshalSize()}
+		for round := range uint16(12) {
+			l.send(t, round*n, n, 1000, make([]byte, 2))
+			time.Sleep(100 * time.Millisecond)
+			f.BaseSequenceNumber = round * n
+			b := marshal(t, f)
+			l.feed(t, b)
+			l.feed(t, b) // it may come for two streams
+		}
+		e := transport.Estimate()
+		if !e.Measured || e.Loss < 0.19 || e.Loss > 0.21 || e.Arriving < 3e6 || e.Arriving > 3.4e6 {
+			t.Errorf("40 of 50 packets each 100 ms made %+v", e)
+		}
+	})
+}
+
+func TestReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReports(func(at time.Time, rate uint32) uint32 { return uint32(at.Unix()) * rate })
+		l := bind(t, stream(true), r)
+		l.send(t, 0, 2, 100)
+		if len(l.reports) != 1 {
+			t.Fatalf("the first frame made %d reports", len(l.reports))
+		}
+		sr := l.reports[0].(*rtcp.SenderReport)
+		if sr.PacketCount != 2 || sr.OctetCount != 200 || sr.RTPTime != uint32(time.Now().Unix())*90000 {
+			t.Errorf("%+v", sr)
+		}
+		time.Sleep(70 * time.Millisecond)
+		l.feed(t, marshal(t, &rtcp.ReceiverReport{Reports: []rtcp.ReceptionReport{{
+			SSRC: mediaSSRC, FractionLost: 64, Jitter: 900, LastSenderReport: uint32(sr.NTPTime >> 16), Delay: 65536 * 30 / 1000,
+		}}}))
+		if got := r.RTT(); got < 39*time.Millisecond || got > 41*time.Millisecond {
+			t.Errorf("the round trip is %v, not 40 ms", got)
+		}
+		if s := r.Stream(mediaSSRC); s.Loss != 0.25 || s.Jitter != 10*time.Millisecond || s.Packets != 2 || s.Bytes != 200 {
+			t.Errorf("%+v", s)
+		}
+		l.send(t, 2, 2, 100)
+		if len(l.reports) != 1 {
+			t.Error("two reports within a second")
+		}
+		time.Sleep(time.Second)
+		if l.send(t, 4, 2, 100); len(l.reports) != 2 {
+			t.Error("no report after a second")
+		}
+	})
+}
+
+func TestPacer(t *testing.T) {
+	const pace = 8e6 // a byte each us
+	var p Pacer
+	now := time.Unix(1000, 0)
+	run := func(n int) (passed int) { // packets of 1000 bytes that pass now
+		for range n {
+			if ok, _ := p.Pass(now, 1000, pace); !ok {
+				return passed
+			}
+			passed++
+		}
+		return passed
+	}
+	if got := run(4); got != 4 {
+		t.Errorf("%d of 4 packets passed at once", got)
+	}
+	now = now.Add(time.Second)
+	first := run(1000)
+	if first < 5 || first > 7 {
+		t.Errorf("%d packets passed at once", first)
+	}
+	total := first
+	for range 100 {
+		now = now.Add(5 * time.Millisecond)
+		total += run(1000)
+	}
+	if total < 490 || total > 520 {
+		t.Errorf("%d packets of 1 ms passed in 500 ms", total)
+	}
+	p.Done()
+	if now = now.Add(time.Second); run(1000) > 7 {
+		t.Error("a pause was saved up")
+	}
+}

@@ -1,0 +1,570 @@
+package whep
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/webrtc/v4"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"deskwhep/capture"
+	"deskwhep/encode"
+	"deskwhep/encode/yuv"
+	"deskwhep/interceptors"
+)
+
+// The measured job: 4 Mbit/s at 30 fps, 15 packets in a frame.
+const (
+	fanoutFPS   = 30
+	fanoutFrame = 15 * 1100
+)
+
+// fanoutViewers is in the environment of the process that plays the viewers:
+// their number and the URL.
+const fanoutViewers = "DESKWHEP_TEST_VIEWERS"
+
+// BenchmarkFanout measures the CPU of the whole sending process, kernel
+// included, beside that of a plain pion server with the same job. The viewers
+// live in another process, whose sockets drop all RTP but the last packet of a
+// frame; they send feedback as browsers do.
+//
+// us/packet is CPU time; core/viewer is in percent.
+func BenchmarkFanout(b *testing.B) {
+	for _, n := range []int{1, 10, 50, 100, 200} {
+		for _, c := range []struct {
+			name  string
+			start func(testing.TB) job
+		}{{"stock", startStock}, {"ours", startOurs}} {
+			b.Run(fmt.Sprintf("%s/viewers=%d", c.name, n), func(b *testing.B) { fanout(b, n, c.start(b)) })
+		}
+	}
+}
+
+// job is a server that sends frames when it is told to.
+type job struct {
+	url   string
+	frame func()
+	sent  func() uint64 // packets in all; nil: all that frame was called for
+}
+
+func fanout(b *testing.B, n int, j job) {
+	empty := memory()
+	viewers := startViewers(b, n, j.url)
+	j.frame()
+	time.Sleep(100 * time.Millisecond)
+	each := float64(memory()-empty) / float64(n) / 1024
+	ticks := time.NewTicker(time.Second / fanoutFPS)
+	defer ticks.Stop()
+	packets := uint64(0)
+	if j.sent != nil {
+		packets = j.sent()
+	}
+	frames, begin, wall := 0, cpu(b), time.Now()
+	for b.Loop() {
+		<-ticks.C
+		j.frame()
+		frames++
+	}
+	if j.sent == nil {
+		packets = uint64(frames * n * 15)
+	} else {
+		time.Sleep(50 * time.Millisecond)
+		packets = j.sent() - packets
+		if want := uint64(frames * n * 15); packets < want*95/100 || packets > want*105/100 {
+			b.Errorf("%d packets were sent, not %d", packets, want)
+		}
+	}
+	used := cpu(b) - begin
+	mbit := float64(packets) * 1100 * 8 / 1e6
+	b.ReportMetric(float64(used.Microseconds())/float64(packets), "us/packet")
+	b.ReportMetric(100*used.Seconds()/time.Since(wall).Seconds()/float64(n), "%core/viewer")
+	b.ReportMetric(used.Seconds()*1000/mbit, "ms/Mbit")
+	b.ReportMetric(each, "KB/viewer")
+	b.ReportMetric(float64(frames)/time.Since(wall).Seconds(), "fps")
+	b.ReportMetric(0, "ns/op") // says nothing: the pace is given
+	viewers()
+}
+
+func cpu(t testing.TB) time.Duration {
+	t.Helper()
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// memory is the heap and the stacks in use, in bytes.
+func memory() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// payloads is one frame for VP8 players.
+func payloads(t testing.TB) [][]byte {
+	t.Helper()
+	data := make([]byte, fanoutFrame)
+	rand.Read(data)
+	p, err := (&encode.VP8Packetizer{}).Packetize(data, false)
+	if err != nil || len(p) != 15 {
+		t.Fatalf("%d packets, %v", len(p), err)
+	}
+	return p
+}
+
+// startOurs starts this package's server with an encoder that gives random
+// data.
+func startOurs(t testing.TB) job {
+	src := newSource(fanoutFrame, fanoutFrame)
+	in := startInside(t, src, nil)
+	return job{url: in.url, frame: src.tick, sent: func() (sum uint64) {
+		for _, v := range in.ViewerStatus() {
+			sum += v.Packets
+		}
+		return sum
+	}}
+}
+
+// startStock starts what one gets from pion's examples: one TrackLocalStaticRTP
+// for all and the default interceptors, though with one socket for all.
+func startStock(t testing.TB) job {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetWriteBuffer(socketBuffer)
+	_ = conn.SetReadBuffer(socketBuffer)
+	mux := ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn})
+	track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8}, "video", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var pcs []*webrtc.PeerConnection
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, pc, err := stockAnswer(mux, track, r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		pcs = append(pcs, pc)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		for _, pc := range pcs {
+			_ = pc.GracefulClose()
+		}
+		_ = mux.Close()
+	})
+	frame, header := payloads(t), rtp.Header{Version: 2}
+	return job{url: server.URL, frame: func() {
+		header.Timestamp += 3000
+		for i, p := range frame {
+			header.SequenceNumber++
+			header.Marker = i == len(frame)-1
+			if err := track.WriteRTP(&rtp.Packet{Header: header, Payload: p}); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+}
+
+func stockAnswer(mux ice.UDPMux, track webrtc.TrackLocal, body io.Reader) (string, *webrtc.PeerConnection, error) {
+	offer, err := io.ReadAll(body)
+	if err != nil {
+		return "", nil, err
+	}
+	var media webrtc.MediaEngine
+	var registry interceptor.Registry
+	if err := errors.Join(media.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(&media, &registry)); err != nil {
+		return "", nil, err
+	}
+	var settings webrtc.SettingEngine
+	settings.SetICEUDPMux(mux)
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	pc, err := webrtc.NewAPI(webrtc.WithMediaEngine(&media), webrtc.WithSettingEngine(settings), webrtc.WithInterceptorRegistry(&registry)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return "", nil, err
+	}
+	sender, err := pc.AddTrack(track)
+	if err != nil {
+		return "", pc, err
+	}
+	go func() { // ends with the connection
+		buf := make([]byte, 1500)
+		for {
+			if _, _, err := sender.Read(buf); err != nil {
+				return
+			}
+		}
+	}()
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: string(offer)}); err != nil {
+		return "", pc, err
+	}
+	answer, err := pc.CreateAnswer(nil)
+	if err != nil {
+		return "", pc, err
+	}
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(answer); err != nil {
+		return "", pc, err
+	}
+	<-gathered
+	return pc.LocalDescription().SDP, pc, nil
+}
+
+// source is a hub's tap and encoder in one: each tick makes a unit of random
+// bytes.
+type source struct {
+	ticks      chan struct{}
+	key, delta []byte
+	frame      *capture.Frame
+}
+
+func newSource(key, delta int) *source {
+	s := &source{ticks: make(chan struct{}, 1), key: make([]byte, key), delta: make([]byte, delta)}
+	rand.Read(s.key)
+	rand.Read(s.delta)
+	s.frame = capture.NewFrame(func(*capture.Frame) {})
+	s.frame.Size, s.frame.Stride, s.frame.Format = image.Pt(16, 16), 64, capture.BGRX
+	s.frame.Pix = make([]byte, 64*16)
+	return s
+}
+
+func (s *source) tick() { s.ticks <- struct{}{} }
+
+// Next implements encode.Tap.
+func (s *source) Next(ctx context.Context) (capture.Update, error) {
+	select {
+	case <-s.ticks:
+	case <-ctx.Done():
+		return capture.Update{}, ctx.Err()
+	}
+	s.frame.Lend()
+	s.frame.Captured = time.Now()
+	return capture.Update{Frame: s.frame, Damage: capture.Everywhere()}, nil
+}
+
+// Encode implements encode.Encoder.
+func (s *source) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
+	if key {
+		return s.key, true, nil
+	}
+	return s.delta, false, nil
+}
+
+func (s *source) SetBitrate(int) error { return nil }
+
+// Close implements encode.Tap.
+func (s *source) Close() {}
+
+// encoder is the source as an encode.Encoder.
+type encoder struct{ *source }
+
+func (encoder) Close() error { return nil }
+
+// Join implements Stream.
+type oneHub struct{ hub *encode.Hub }
+
+func (o oneHub) Join([]encode.Want) (*encode.Viewer, encode.Codec, error) {
+	return o.hub.Join(), encode.VP8, nil
+}
+
+// insideServer is a server in this process.
+type insideServer struct {
+	*Server
+	url string
+	hub *encode.Hub
+}
+
+// startInside starts a server that streams src. It ends with the test.
+func startInside(t testing.TB, src *source, change func(*Config)) *insideServer {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	hub := encode.NewHub(encode.HubConfig{
+		Watch: func() encode.Tap { return src },
+		Open: func() (encode.Encoder, encode.Packetizer, error) {
+			return encoder{src}, &encode.VP8Packetizer{}, nil
+		},
+		FPS: 1000, Linger: time.Minute, Log: log,
+	})
+	cfg := Config{Streams: map[string]Stream{"s": oneHub{hub}}, Default: "s", Log: log, RTCPMuxOnly: true, MaxViewers: 1000, PostRate: 1000}
+	if change != nil {
+		change(&cfg)
+	}
+	server, err := New("127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for _, part := range []func(context.Context) error{hub.Run, server.Run} {
+		running.Go(func() {
+			if err := part(ctx); err != nil {
+				t.Errorf("a part of the server ended with: %v", err)
+			}
+		})
+	}
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return &insideServer{Server: server, url: "http://" + server.Addr().String() + "/whep", hub: hub}
+}
+
+// startViewers starts viewers in another process and waits until all are
+// connected; stop ends them.
+func startViewers(t testing.TB, n int, url string) (stop func()) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	cmd := exec.CommandContext(ctx, exe, "-test.run=^TestViewerProcess$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", fanoutViewers, n, url))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = in.Close() // asks it to end
+		_ = cmd.Wait()
+		cancel()
+	})
+	t.Cleanup(stop)
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if lines.Text() == "ready" {
+			return stop
+		}
+		fmt.Fprintln(&stderr, lines.Text())
+	}
+	t.Fatalf("the viewers did not connect:\n%s", &stderr)
+	return stop
+}
+
+// TestViewerProcess is the process of startViewers.
+func TestViewerProcess(t *testing.T) {
+	count, url, ok := strings.Cut(os.Getenv(fanoutViewers), " ")
+	if !ok {
+		t.Skip("it is started by other tests")
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range n {
+		if err := quietViewer(url); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+}
+
+// quietViewer plays url until the process ends. Its socket drops all RTP but
+// the last packet of each frame, so that it costs little; it sends feedback for
+// all of them.
+func quietViewer(url string) error {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return err
+	}
+	if err := dropMost(conn); err != nil {
+		return err
+	}
+	var settings webrtc.SettingEngine
+	settings.SetICEUDPMux(ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: conn}))
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	var media webrtc.MediaEngine
+	err = errors.Join(media.RegisterDefaultCodecs(), media.RegisterHeaderExtension(
+		webrtc.RTPHeaderExtensionCapability{URI: interceptors.TransportCCURI}, webrtc.RTPCodecTypeVideo))
+	if err != nil {
+		return err
+	}
+	media.RegisterFeedback(webrtc.RTCPFeedback{Type: "transport-cc"}, webrtc.RTPCodecTypeVideo)
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(&interceptor.Registry{})).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return err
+	}
+	connected := make(chan error, 1)
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		if s == webrtc.PeerConnectionStateConnected {
+			connected <- nil
+		} else if s == webrtc.PeerConnectionStateFailed {
+			connected <- errors.New("failed")
+		}
+	})
+	pc.OnTrack(func(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) { feedBack(pc, track, r) })
+	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+		return err
+	}
+	if err := play(pc, url); err != nil {
+		return err
+	}
+	select {
+	case err := <-connected:
+		return err
+	case <-time.After(20 * time.Second):
+		return errors.New("not connected after 20 s")
+	}
+}
+
+// play posts a connection's offer and sets the answer.
+func play(pc *webrtc.PeerConnection, url string) error {
+	offer, err := pc.CreateOffer(nil)
+	if err != nil {
+		return err
+	}
+	if err := pc.SetLocalDescription(offer); err != nil {
+		return err
+	}
+	resp, err := http.Post(url, sdpType, strings.NewReader(offer.SDP))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("POST: %s: %s", resp.Status, answer)
+	}
+	return pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(answer)})
+}
+
+// feedBack sends a report each second and, where packets are numbered,
+// feedback each 100 ms: frames arrived evenly since the last one that was seen.
+func feedBack(pc *webrtc.PeerConnection, track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+	id := 0
+	for _, e := range r.GetParameters().HeaderExtensions {
+		if e.URI == interceptors.TransportCCURI {
+			id = e.ID
+		}
+	}
+	const unit = 250 * time.Microsecond
+	began := time.Now()
+	var reported, fed time.Time
+	var f *rtcp.TransportLayerCC // under construction
+	var next uint16
+	var at time.Duration // of the last arrival
+	for {
+		p, _, err := track.ReadRTP()
+		if err != nil {
+			return
+		}
+		now := time.Now()
+		if now.Sub(reported) > time.Second {
+			reported = now
+			_ = pc.WriteRTCP([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: uint32(track.SSRC()), LastSequenceNumber: uint32(p.SequenceNumber)}}}})
+		}
+		ext := p.GetExtension(uint8(id))
+		if len(ext) != 2 {
+			continue
+		}
+		last := binary.BigEndian.Uint16(ext)
+		if f == nil {
+			at = now.Sub(began).Truncate(64 * time.Millisecond)
+			f = &rtcp.TransportLayerCC{MediaSSRC: uint32(track.SSRC()), BaseSequenceNumber: next, ReferenceTime: uint32(at / (64 * time.Millisecond))}
+		}
+		n := last - next + 1
+		next = last + 1
+		if n > 500 { // the first one
+			f = nil
+			continue
+		}
+		frames := max(n/15, 1)
+		delta := (now.Sub(began) - at) / time.Duration(frames) / unit * unit
+		at += delta * time.Duration(frames)
+		f.PacketStatusCount += n
+		f.PacketChunks = append(f.PacketChunks, &rtcp.RunLengthChunk{PacketStatusSymbol: 2, RunLength: n})
+		for i := range n {
+			d := &rtcp.RecvDelta{Type: 2}
+			if i%15 == 0 && i/15 < frames {
+				d.Delta = delta.Microseconds()
+			}
+			f.RecvDeltas = append(f.RecvDeltas, d)
+		}
+		if now.Sub(fed) > 100*time.Millisecond {
+			f.Header = rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback, Length: uint16(f.MarshalSize()/4 - 1), Padding: int(f.Len())%4 != 0}
+			_ = pc.WriteRTCP([]rtcp.Packet{f})
+			f, fed = nil, now
+		}
+	}
+}
+
+// dropMost makes a socket drop RTP but the last packet of every fourth frame or
+// so. RTCP with its own types has the marker bit and what is here the RTP time
+// at random.
+func dropMost(c *net.UDPConn) error {
+	const udpHeader = 8
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: udpHeader, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xc0},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x80, SkipFalse: 6},
+		bpf.LoadAbsolute{Off: udpHeader + 1, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: 128, SkipTrue: 3}, // no marker
+		bpf.LoadAbsolute{Off: udpHeader + 4, Size: 4},             // the RTP time
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x6000},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: 65535},
+	})
+	if err != nil {
+		return err
+	}
+	filters := make([]unix.SockFilter, len(program))
+	for i, p := range program {
+		filters[i] = unix.SockFilter{Code: p.Op, Jt: p.Jt, Jf: p.Jf, K: p.K}
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]})
+	})
+	return errors.Join(err, failed)
+}
