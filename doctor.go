@@ -63,12 +63,9 @@ func (c *doctor) Run(ctx context.Context, k *kong.Context, f *file, out io.Write
 		if one.name == "card" {
 			continue
 		}
-		frame := d.capture(ctx, one)
+		size := d.capture(ctx, one)
 		if one.name == "desktop" {
-			d.encoders(ctx, &one.picture, frame)
-		}
-		if frame != nil {
-			frame.Release()
+			d.encoders(ctx, &one.picture, size)
 		}
 	}
 	d.ports(s)
@@ -114,50 +111,50 @@ func (d *diagnosis) portal(ctx context.Context) {
 	d.note("xdg-desktop-portal is running. deskwhep does not use it: it captures Wayland only where the compositor has screencopy, such as sway.")
 }
 
-// capture opens a stream's source and takes pictures. It returns the last one,
-// which the caller releases; nil without any.
-func (d *diagnosis) capture(ctx context.Context, one stream) *capture.Frame {
+// capture opens a stream's source and takes pictures. It returns their size, or
+// the card's if there are none.
+func (d *diagnosis) capture(ctx context.Context, one stream) image.Point {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	begun := time.Now()
 	src, err := one.picture.open(ctx)
 	if err != nil {
 		d.wrong("The stream %s cannot capture: %v. Its viewers would see the test card.", one.name, err)
-		return nil
+		return card.DefaultSize
 	}
 	defer src.Close()
-	frame, err := src.Next(ctx)
-	if err != nil {
-		d.wrong("The stream %s opened, but gave no picture: %v.", one.name, err)
-		return nil
-	}
-	first := time.Since(begun)
 	const more = 20
-	begun = time.Now()
-	for range more {
+	var size image.Point
+	var first time.Duration
+	dark := false
+	for i := range 1 + more {
 		src.Refresh()
-		next, err := src.Next(ctx)
+		frame, err := src.Next(ctx)
 		if err != nil {
-			d.wrong("The stream %s gave one picture and then failed: %v.", one.name, err)
-			return frame
+			d.wrong("The stream %s failed at picture %d: %v.", one.name, i+1, err)
+			return card.DefaultSize
+		}
+		if i == 0 {
+			first = time.Since(begun)
+			size, dark = frame.Size, black(frame)
+			begun = time.Now()
 		}
 		frame.Release()
-		frame = next
 	}
 	each := time.Since(begun) / more
 	info := src.Info()
 	d.good("The stream %s captures %s with the %s backend: %dx%d pixels, the first picture after %v, then %v each.",
-		one.name, info.Target, info.Backend, frame.Size.X, frame.Size.Y, round(first), round(each))
+		one.name, info.Target, info.Backend, size.X, size.Y, round(first), round(each))
 	if info.Notice != "" {
 		d.note("The stream %s: %s.", one.name, info.Notice)
 	}
 	if !info.DamageEvents {
 		d.note("The system does not report what changes, so pictures are compared, which costs more.")
 	}
-	if black(frame) {
+	if dark {
 		d.note("The picture is all black. The screen may be locked or asleep, or the desktop does not let itself be captured.")
 	}
-	return frame
+	return size
 }
 
 // black tells whether a picture has nothing on it.
@@ -173,24 +170,21 @@ func black(f *capture.Frame) bool {
 	return true
 }
 
-// encoders encodes a picture with each codec: that of the screen, or without
-// one the test card.
-func (d *diagnosis) encoders(ctx context.Context, p *picture, frame *capture.Frame) {
-	if frame == nil {
-		source := card.New(card.Options{Reason: func() string { return "The doctor looks at it." }})
-		defer source.Close()
-		var err error
-		if frame, err = source.Next(ctx); err != nil {
-			d.wrong("There was no time to try the encoders: %v.", err)
-			return
-		}
-		defer frame.Release()
+// encoders encodes a picture of the screen's size with each codec.
+func (d *diagnosis) encoders(ctx context.Context, p *picture, screen image.Point) {
+	size := yuv.Fit(screen, image.Point(p.MaxSize), 0)
+	source := card.New(card.Options{Size: size, Reason: func() string { return "The doctor looks at it." }})
+	defer source.Close()
+	frame, err := source.Next(ctx)
+	if err != nil {
+		d.wrong("There was no time to try the encoders: %v.", err)
+		return
 	}
-	size := yuv.Fit(frame.Size, image.Point(p.MaxSize), 0)
+	defer frame.Release()
 	var converted yuv.Picture
-	var scaler yuv.Scaler
+	converted.Reset(size)
 	everything := capture.Everywhere()
-	scaler.Convert(&converted, size, frame, &everything)
+	yuv.Convert(&converted, frame, &everything)
 	works := 0
 	interval := time.Second / time.Duration(p.FPS)
 	for _, codec := range p.Codecs {
