@@ -12,7 +12,8 @@ TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-uti
 
 export CGO_ENABLED = 1
 
-FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost
+FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost interceptors:FuzzControl \
+               conformance:FuzzAnswer conformance:FuzzPayload capture/x11:FuzzSetup capture/x11:FuzzCookie
 FUZZ_TIME   ?= 5m
 
 .PHONY: run build test check fuzz bench format
