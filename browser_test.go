@@ -19,7 +19,7 @@ import (
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
-func startBrowser(t testing.TB) (tab func() context.Context) {
+func startBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (tab func() context.Context) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -31,6 +31,7 @@ func startBrowser(t testing.TB) (tab func() context.Context) {
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
 		chromedp.WSURLReadTimeout(time.Minute),
 	)
+	options = append(options, more...)
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	first, cancel := chromedp.NewContext(allocator)

@@ -166,7 +166,7 @@ func cell(size image.Point, x, y int) image.Rectangle {
 
 // program is a running deskwhep.
 type program struct {
-	url string // of the player page, without the last slash
+	url string // of the player page, without the last slash; with the token, if any
 	cmd *exec.Cmd
 	log *lines
 }
