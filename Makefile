@@ -4,10 +4,11 @@
 # make fuzz    feeds the parsers for a long time (FUZZ_TIME=5m each)
 # make bench   measures, beside the bare libraries
 # make build   builds bin/deskwhep
+# make release builds dist/: an archive and a Debian package (VERSION=1.2.3)
 #
 # ARGS="--fps 60" goes to the program.
 
-BUILD_PACKAGES = gcc libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev
+BUILD_PACKAGES = gcc g++ libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev libjpeg62-turbo-dev
 TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core
 
 export CGO_ENABLED = 1
@@ -16,7 +17,7 @@ FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost i
                conformance:FuzzAnswer conformance:FuzzPayload capture/x11:FuzzSetup capture/x11:FuzzCookie
 FUZZ_TIME   ?= 5m
 
-.PHONY: run build test check fuzz bench format
+.PHONY: run build release test check fuzz bench format
 
 run: build
 	@.ci/stream $(ARGS)
@@ -24,6 +25,10 @@ run: build
 build:
 	@.ci/packages $(BUILD_PACKAGES)
 	go build -o bin/deskwhep .
+
+release:
+	@.ci/packages $(BUILD_PACKAGES) dpkg-dev
+	@VERSION="$(VERSION)" packaging/release
 
 test: build format
 	@.ci/packages $(TEST_PACKAGES)

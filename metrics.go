@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"deskwhep/whep"
 )
 
 // The metrics, which docs/metrics.md explains. What is counted elsewhere is read
@@ -22,6 +24,10 @@ var (
 	keysDesc     = describe("keyframes_total", "Key frames among the encoded pictures.", "stream", "codec")
 	requestsDesc = describe("keyframe_requests_total", "Requests for key frames; one key frame serves all that come meanwhile.", "stream", "codec", "reason")
 	timeDesc     = describe("encode_seconds", "Time that a picture takes to encode, smoothed.", "stream", "codec")
+	rttDesc      = describe("viewer_rtt_seconds", "Round trips of the viewers who watch at this moment.", "stream")
+	lossDesc     = describe("viewer_loss_ratio", "Shares of lost packets, as those viewers last reported.", "stream")
+	rateDesc     = describe("viewer_bits_per_second", "Rates of video sent to those viewers.", "stream")
+	waitDesc     = describe("viewer_queue_seconds", "How long the oldest picture has waited to be sent to each of those viewers.", "stream")
 	intervalDesc = describe("frame_interval_seconds", "Shortest time between pictures; it grows while encoding takes too long.", "stream", "codec")
 )
 
@@ -39,7 +45,7 @@ func (s *site) metrics() http.Handler {
 // Describe implements prometheus.Collector.
 func (s *site) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{infoDesc, viewersDesc, cardDesc, framesDesc, unitsDesc, bytesDesc, droppedDesc,
-		failuresDesc, keysDesc, requestsDesc, timeDesc, intervalDesc} {
+		failuresDesc, keysDesc, requestsDesc, timeDesc, intervalDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
 		out <- d
 	}
 }
@@ -53,10 +59,14 @@ func (s *site) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	gauge(infoDesc, 1, version)
-	viewers := s.server.ViewersOf()
+	viewers := map[string][]whep.ViewerStatus{}
+	for _, v := range s.server.ViewerStatus() {
+		viewers[v.Stream] = append(viewers[v.Stream], v)
+	}
 	for _, on := range s.shows {
 		status := on.feed.Status()
-		gauge(viewersDesc, float64(viewers[on.name]), on.name)
+		gauge(viewersDesc, float64(len(viewers[on.name])), on.name)
+		overViewers(out, on.name, viewers[on.name])
 		card := 0.0
 		if status.Trouble != "" {
 			card = 1
@@ -82,5 +92,48 @@ func (s *site) Collect(out chan<- prometheus.Metric) {
 				gauge(intervalDesc, h.Interval.Seconds(), on.name, string(h.Codec))
 			}
 		}
+	}
+}
+
+// The limits of the histograms' buckets.
+var (
+	rttBuckets  = []float64{.001, .003, .01, .03, .1, .3, 1}
+	lossBuckets = []float64{0, .001, .003, .01, .03, .1, .3}
+	rateBuckets = []float64{0, 30e3, 100e3, 300e3, 1e6, 3e6, 10e6, 30e6}
+	waitBuckets = []float64{0, .003, .01, .03, .1, .3, 1}
+)
+
+// overViewers makes histograms over the viewers of a stream at this moment: no
+// series belongs to one viewer.
+func overViewers(out chan<- prometheus.Metric, stream string, viewers []whep.ViewerStatus) {
+	for _, h := range []struct {
+		desc    *prometheus.Desc
+		buckets []float64
+		value   func(v *whep.ViewerStatus) float64
+	}{
+		{rttDesc, rttBuckets, func(v *whep.ViewerStatus) float64 { return v.RTT / 1000 }},
+		{lossDesc, lossBuckets, func(v *whep.ViewerStatus) float64 { return v.Loss }},
+		{rateDesc, rateBuckets, func(v *whep.ViewerStatus) float64 { return v.Rate }},
+		{waitDesc, waitBuckets, func(v *whep.ViewerStatus) float64 { return v.Queue / 1000 }},
+	} {
+		below := map[float64]uint64{}
+		sum, count := 0.0, uint64(0)
+		for _, limit := range h.buckets {
+			below[limit] = 0
+		}
+		for i := range viewers {
+			if !viewers[i].Connected {
+				continue
+			}
+			v := h.value(&viewers[i])
+			sum += v
+			count++
+			for _, limit := range h.buckets {
+				if v <= limit {
+					below[limit]++
+				}
+			}
+		}
+		out <- prometheus.MustNewConstHistogram(h.desc, count, sum, below, stream)
 	}
 }

@@ -71,7 +71,7 @@ func TestPlayerPage(t *testing.T) {
 	click(t, tab, "#numbers")
 	eventually(t, "the statistics are there", func() bool {
 		text := evaluate[string](t, tab, `document.getElementById("statistics").innerText`)
-		return strings.Contains(text, "1280×720") && strings.Contains(text, "key frames") && strings.Contains(text, "Mbit/s")
+		return strings.Contains(text, "1280×720") && strings.Contains(text, "glass to glass") && strings.Contains(text, "Mbit/s")
 	})
 	time.Sleep(5 * time.Second) // a line on the graphs
 	screenshot(t, tab, "player-statistics")
@@ -212,7 +212,7 @@ func TestWrongToken(t *testing.T) {
 		t.Fatalf("the right token does not play: %v", err)
 	}
 	for path, want := range map[string]int{"/healthz": 200, "/": 200, "/player/whep.js": 200, "/streams.html": 200,
-		"/streams": 401, "/time": 401, "/metrics": 401, "/whep": 401} {
+		"/streams": 401, "/time": 401, "/metrics": 401, "/viewers": 401, "/whep": 401} {
 		get(t, base+path, want, nil)
 	}
 	if log := p.log.String(); strings.Contains(log, "let-me-in") {
@@ -238,6 +238,7 @@ func TestExpiringLink(t *testing.T) {
 	_, key, _ := strings.Cut(good, "?")
 	get(t, base+"/streams?"+key, 200, nil)
 	get(t, base+"/metrics?"+key, 403, nil)
+	get(t, base+"/viewers?"+key, 403, nil)
 	short := link("1s")
 	eventually(t, "the link expires", func() bool {
 		r, err := http.Get(strings.Replace(short, "/?", "/whep?", 1))

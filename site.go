@@ -42,6 +42,7 @@ func (s *site) guarded() map[string]http.Handler {
 	return map[string]http.Handler{
 		"/streams": http.HandlerFunc(s.list),
 		"/time":    http.HandlerFunc(now),
+		"/viewers": ownerOnly(http.HandlerFunc(s.viewers)),
 		"/metrics": ownerOnly(s.metrics()),
 	}
 }
@@ -76,7 +77,10 @@ type streamJSON struct {
 }
 
 func (s *site) list(w http.ResponseWriter, _ *http.Request) {
-	viewers := s.server.ViewersOf()
+	viewers := map[string]int{}
+	for _, v := range s.server.ViewerStatus() {
+		viewers[v.Stream]++
+	}
 	list := struct {
 		Default string       `json:"default"`
 		Streams []streamJSON `json:"streams"`
@@ -99,6 +103,12 @@ func write(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
+}
+
+func (s *site) viewers(w http.ResponseWriter, _ *http.Request) {
+	write(w, struct {
+		Viewers []whep.ViewerStatus `json:"viewers"`
+	}{s.server.ViewerStatus()})
 }
 
 // ownerOnly refuses links, whose tokens open the streams and nothing else. That

@@ -261,14 +261,3 @@ func (s *Server) Viewers() int {
 	defer s.mu.Unlock()
 	return len(s.sessions)
 }
-
-// ViewersOf is the number of sessions of each stream that has some.
-func (s *Server) ViewersOf() map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	counts := map[string]int{}
-	for _, ses := range s.sessions {
-		counts[ses.stream]++
-	}
-	return counts
-}
