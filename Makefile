@@ -9,7 +9,7 @@
 # ARGS="--fps 60" goes to the program.
 
 BUILD_PACKAGES = gcc g++ libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev libjpeg62-turbo-dev
-TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core
+TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core dpkg-dev
 
 export CGO_ENABLED = 1
 
@@ -33,6 +33,7 @@ release:
 test: build format
 	@.ci/packages $(TEST_PACKAGES)
 	go vet ./...
+	@for os in windows darwin freebsd; do GOOS=$$os CGO_ENABLED=0 go vet ./capture/... || exit 1; done
 	go test -race -count=1 -timeout 15m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=5s
 
@@ -52,4 +53,4 @@ fuzz:
 
 bench:
 	@.ci/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
-	go test -run '^$$' -bench . ./...
+	go test -run '^$$' -bench . -timeout 60m . ./capture/... ./encode/... ./interceptors/... ./whep/...
