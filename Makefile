@@ -9,11 +9,12 @@
 # ARGS="--fps 60" goes to the program.
 
 BUILD_PACKAGES = gcc g++ libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev libjpeg62-turbo-dev
-TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core
+TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core dpkg-dev
 
 export CGO_ENABLED = 1
 
-FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost
+FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost interceptors:FuzzControl \
+               conformance:FuzzAnswer conformance:FuzzPayload capture/x11:FuzzSetup capture/x11:FuzzCookie
 FUZZ_TIME   ?= 5m
 
 .PHONY: run build release test check fuzz bench format
@@ -32,6 +33,7 @@ release:
 test: build format
 	@.ci/packages $(TEST_PACKAGES)
 	go vet ./...
+	@for os in windows darwin freebsd; do GOOS=$$os CGO_ENABLED=0 go vet ./capture/... || exit 1; done
 	go test -race -count=1 -timeout 15m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=5s
 
@@ -51,4 +53,4 @@ fuzz:
 
 bench:
 	@.ci/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
-	go test -run '^$$' -bench . ./...
+	go test -run '^$$' -bench . -timeout 60m . ./capture/... ./encode/... ./interceptors/... ./whep/...
