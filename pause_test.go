@@ -2,6 +2,8 @@ package main
 
 import (
 	"image"
+	"image/color"
+	"math"
 	"syscall"
 	"testing"
 	"time"
@@ -51,4 +53,31 @@ func TestPause(t *testing.T) {
 		eventually(t, v.who+" sees the desktop again", v.see)
 	}
 	p.stop(t)
+}
+
+// TestMask hides a corner and the middle of the desktop.
+func TestMask(t *testing.T) {
+	d := startDesktop(t, image.Pt(800, 600))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display, "--mask", "0,0,200,200", "--mask", "200,200,200,200", "--cursor", "hidden")
+	tab := startBrowser(t)()
+	watch(t, tab, p.url)
+	eventually(t, "two places are hidden and the others are not", func() bool {
+		_, colours := pixels(t, tab)
+		for y := range patternRows {
+			for x := range patternColumns {
+				want := patternColour(0, x, y)
+				if y == x && x < 2 {
+					want = color.RGBA{}
+				}
+				for i, w := range []uint8{want.R, want.G, want.B} {
+					if math.Abs(colours[y][x][i]-float64(w)) > 14 {
+						return false
+					}
+				}
+			}
+		}
+		return true
+	})
+	screenshot(t, tab, "player-masked")
 }

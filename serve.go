@@ -95,10 +95,10 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 func (one stream) start(privacy *privacy, log *slog.Logger) *show {
 	p := one.picture
 	on := &show{stream: one}
-	open := p.open
+	open := p.openMasked
 	if one.name != "card" {
 		open = func(context.Context) (capture.Source, error) {
-			return &discreet{privacy: privacy, open: p.open, changed: func() { on.encoded.RequestKeyframe("pause") }}, nil
+			return &discreet{privacy: privacy, open: p.openMasked, changed: func() { on.encoded.RequestKeyframe("pause") }}, nil
 		}
 	}
 	on.feed = capture.NewFeed(capture.FeedConfig{
