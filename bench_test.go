@@ -110,20 +110,22 @@ func BenchmarkJoin(b *testing.B) {
 	var waits []float64
 	for b.Loop() {
 		waits = append(waits, evaluate[float64](b, v, `(async () => {
-			const { play } = await import("/player/whep.js");
 			const video = document.createElement("video");
 			video.muted = video.autoplay = true;
 			document.body.append(video);
 			const shown = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now())));
-			let posted;
-			const real = window.fetch;
-			window.fetch = (...args) => { posted ??= performance.now(); return real(...args); };
-			const connection = await play(video, "/whep", () => {});
-			window.fetch = real;
-			const first = await shown;
-			connection.close();
+			const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+			pc.addTransceiver("video", { direction: "recvonly" });
+			pc.ontrack = ({ track }) => video.srcObject = new MediaStream([track]);
+			await pc.setLocalDescription();
+			const posted = performance.now();
+			const answer = await fetch("/whep", { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription.sdp });
+			await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+			const wait = await shown - posted;
+			pc.close();
 			video.remove();
-			return first - posted;
+			await fetch(answer.headers.get("Location"), { method: "DELETE" });
+			return wait;
 		})()`))
 	}
 	slices.Sort(waits)

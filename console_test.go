@@ -36,7 +36,9 @@ func TestTerminal(t *testing.T) {
 	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+/`).FindString(said())
 	player := startPlayer(t, url+"whep?token=let-me-in", nil)
 	player.frame(t)
-	eventually(t, "the line tells of the viewer", func() bool { return regexp.MustCompile(`1 watching \| \d+ fps \| [\d.]+ Mbit/s each \| desktop`).MatchString(said()) })
+	eventually(t, "the line tells of the viewer", func() bool {
+		return regexp.MustCompile(`1 watching \| \d+ fps \| [\d.]+ Mbit/s each \| desktop`).MatchString(said())
+	})
 	if len(localAddresses()) > 0 && !strings.Contains(said(), "\x1b[30;107m") {
 		t.Error("there is no code")
 	}
