@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	historySize = 1024 // packets of one stream; a power of two
+	historySize = 512  // packets of one stream, a second or so; a power of two
+	memorySize  = 4096 // packets of which it is known whether they were repaired
 
 	repairShare  = 4       // a repair budget is one part in so many of what is sent
 	repairFloor  = 1e6 / 8 // and at least so many bytes per second
@@ -28,7 +29,7 @@ const (
 // nil. They are called from the goroutine that reads RTCP, and must not block.
 type RetransmissionConfig struct {
 	RTT  func() time.Duration // round trip; zero while unknown
-	Lost func(ssrc uint32)    // a viewer misses what is not kept any more; only a key frame helps
+	Lost func(ssrc uint32)    // a viewer misses what is not kept any more, and was never repaired; only a key frame helps
 	Sent func()               // repairs have been written
 }
 
@@ -86,13 +87,14 @@ type repairs struct {
 	w              interceptor.RTPWriter
 	began          time.Time
 
-	mu      sync.Mutex // guards below
-	slots   []slot
-	started bool
-	next    uint16 // sequence number after the newest
-	nextRTX uint16
-	header  rtp.Header // for repairs; its extensions are its own
-	buf     []byte
+	mu          sync.Mutex // guards below
+	slots       []slot
+	wasRepaired numbers
+	started     bool
+	next        uint16 // sequence number after the newest
+	nextRTX     uint16
+	header      rtp.Header // for repairs; its extensions are its own
+	buf         []byte
 
 	keyNext, keyed bool
 	key, keyEnd    uint16 // the last key frame's first number, and the one after it
@@ -104,6 +106,18 @@ type repairs struct {
 	budget, most  float64 // bytes left for repairs, and the most that may be saved up
 	filled        time.Duration
 	stats         RepairStats
+}
+
+// numbers is a set of the last sequence numbers.
+type numbers [memorySize / 64]uint64
+
+func (n *numbers) has(seq uint16) bool { return n[seq%memorySize/64]>>(seq%64)&1 != 0 }
+
+func (n *numbers) set(seq uint16, in bool) {
+	n[seq%memorySize/64] &^= 1 << (seq % 64)
+	if in {
+		n[seq%memorySize/64] |= 1 << (seq % 64)
+	}
 }
 
 // slot is a packet that was sent.
@@ -247,6 +261,7 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 	s.next = h.SequenceNumber + 1
 	s.sent += uint64(len(payload))
 	s.slots[h.SequenceNumber%historySize] = slot{payload: payload, timestamp: h.Timestamp, seq: h.SequenceNumber, marker: h.Marker}
+	s.wasRepaired.set(h.SequenceNumber, false)
 	if s.keyNext {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
 		s.key, s.keyTimestamp = h.SequenceNumber, h.Timestamp
@@ -286,7 +301,7 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bo
 		case s.keyed && seq-s.key >= halfNumbers: // from before the key frame
 		case back > historySize || s.slots[seq%historySize].seq != seq || s.slots[seq%historySize].payload == nil || s.refuse:
 			s.stats.Lost++
-			lost = true
+			lost = lost || back <= memorySize && !s.wasRepaired.has(seq)
 		default:
 			wrote = s.resend(seq, now, rtt) || wrote
 		}
@@ -317,6 +332,7 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 		return false
 	}
 	p.repairs++
+	s.wasRepaired.set(seq, true)
 	h, payload := &s.header, p.payload
 	h.Timestamp, h.Marker, h.SequenceNumber = p.timestamp, p.marker, seq
 	if s.rtx != 0 {

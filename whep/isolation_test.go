@@ -82,6 +82,7 @@ func follow(t testing.TB, url string, via func(answer string) string) *watcher {
 
 func (w *watcher) read(track *webrtc.TrackRemote) {
 	var newest uint64
+	var asked time.Time
 	for {
 		p, _, err := track.ReadRTP()
 		if err != nil {
@@ -99,6 +100,10 @@ func (w *watcher) read(track *webrtc.TrackRemote) {
 			if w.first == 0 {
 				w.first = seq
 			}
+		}
+		if w.first == 0 && time.Since(asked) > 300*time.Millisecond { // as one who cannot decode
+			asked = time.Now()
+			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(track.SSRC())}})
 		}
 		w.ssrc = track.SSRC()
 		if !w.seen[seq] {
