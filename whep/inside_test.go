@@ -55,9 +55,9 @@ func (s *source) Next(ctx context.Context) (capture.Update, error) {
 // Encode implements encode.Encoder.
 func (s *source) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
 	if key {
-		return stamped(s.key, true), true, nil
+		return marked(s.key, isKey), true, nil
 	}
-	return stamped(s.delta, false), false, nil
+	return marked(s.delta, isKey+1), false, nil
 }
 
 func (s *source) SetBitrate(int) error { return nil }
@@ -138,4 +138,11 @@ func play(pc *webrtc.PeerConnection, url string) error {
 		return fmt.Errorf("POST: %s: %s", resp.Status, answer)
 	}
 	return pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: string(answer)})
+}
+
+const isKey = 0x10 // the first byte of a key frame of source
+
+func marked(data []byte, first byte) []byte {
+	data[0] = first
+	return data
 }

@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 
@@ -262,10 +264,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Fatalf("waited in vain: %s", what)
 }
 
-const (
-	watchFor = 5 * time.Second
-	isKey    = 0x10 // the first byte of a key frame of source
-)
+const watchFor = 5 * time.Second
 
 // small is a stream of about a Mbit/s.
 func small() *source { return newSource(20000, 4000) }
@@ -353,6 +352,7 @@ func TestFloodOfRequests(t *testing.T) {
 
 // TestViewerThatVanishes falls silent without a word.
 func TestViewerThatVanishes(t *testing.T) {
+	t.Parallel()
 	src := small()
 	in := startInside(t, src, nil)
 	src.stream(t)
@@ -400,6 +400,7 @@ func TestNarrowPath(t *testing.T) {
 
 // TestStalledTCPViewer plays over TCP and stops reading.
 func TestStalledTCPViewer(t *testing.T) {
+	t.Parallel()
 	src := newSource(20000, 16000) // 4 Mbit/s, to fill its buffers soon
 	in := startInside(t, src, nil)
 	src.stream(t)
@@ -466,12 +467,83 @@ func TestRetransmissionIsNegotiated(t *testing.T) {
 	}
 }
 
-// stamped puts a mark of key frames into the data.
-func stamped(data []byte, key bool) []byte {
-	data[0] = isKey + 1
-	if key {
-		data[0] = isKey
+// TestExtensionsOnTheWire looks at each packet: transport-wide numbers without a
+// gap, the capture time of its picture, no playout
+// delay.
+func TestExtensionsOnTheWire(t *testing.T) {
+	var media webrtc.MediaEngine
+	if err := media.RegisterDefaultCodecs(); err != nil {
+		t.Fatal(err)
 	}
-	binary.BigEndian.PutUint64(data[1:], uint64(time.Now().UnixNano()))
-	return data
+	media.RegisterFeedback(webrtc.RTCPFeedback{Type: "transport-cc"}, webrtc.RTPCodecTypeVideo)
+	for _, uri := range extensionURIs {
+		if err := media.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: uri}, webrtc.RTPCodecTypeVideo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var settings webrtc.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pc.GracefulClose() })
+	packets, ids := make(chan *rtp.Packet, 1000), make(chan map[string]uint8, 1)
+	pc.OnTrack(func(track *webrtc.TrackRemote, r *webrtc.RTPReceiver) {
+		list := map[string]uint8{}
+		for _, e := range r.GetParameters().HeaderExtensions {
+			list[e.URI] = uint8(e.ID)
+		}
+		ids <- list
+		for {
+			p, _, err := track.ReadRTP()
+			if err != nil {
+				return
+			}
+			packets <- p
+		}
+	})
+	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+		t.Fatal(err)
+	}
+	src := small()
+	in := startInside(t, src, nil)
+	src.stream(t)
+	if err := play(pc, in.url); err != nil {
+		t.Fatal(err)
+	}
+	next := func() *rtp.Packet {
+		select {
+		case p := <-packets:
+			return p
+		case <-time.After(20 * time.Second):
+			t.Fatal("no packet comes")
+			return nil
+		}
+	}
+	id, p := <-ids, next()
+	number := binary.BigEndian.Uint16(p.GetExtension(id[interceptors.TransportCCURI]))
+	captured := func(p *rtp.Packet) uint64 { // in 2^-32 s
+		b := p.GetExtension(id[interceptors.AbsCaptureTimeURI])
+		if len(b) != 8 {
+			t.Fatalf("the capture time is %x", b)
+		}
+		return binary.BigEndian.Uint64(b)
+	}
+	began, base := captured(p), p.Timestamp
+	for range 100 {
+		// The RTP time is capture time too.
+		ticks := int64((captured(p) - began) * 90000 >> 32)
+		if d := ticks - int64(p.Timestamp-base); d < -1 || d > 1 {
+			t.Fatalf("the capture time is %d ticks after the first, the RTP time %d", ticks, p.Timestamp-base)
+		}
+		if got := p.GetExtension(id[interceptors.PlayoutDelayURI]); !bytes.Equal(got, []byte{0, 0, 0}) {
+			t.Fatalf("the playout delay is %x", got)
+		}
+		if got := p.GetExtension(id[interceptors.TransportCCURI]); !bytes.Equal(got, binary.BigEndian.AppendUint16(nil, number)) {
+			t.Fatalf("the transport-wide number is %x, not %x", got, number)
+		}
+		p, number = next(), number+1
+	}
 }
