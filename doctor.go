@@ -336,6 +336,9 @@ func (d *diagnosis) access(s *settings) {
 	default:
 		d.good("Viewers need the token that deskwhep makes at each start; --token would keep it.")
 	}
+	if s.CORSOrigin == "*" && !given && (s.Open || isLoopback(host)) {
+		d.note("Any web page in a browser that reaches this address can play the stream, because it needs no token and --cors-origin is *.")
+	}
 	if !isLoopback(host) && s.TLSCert == "" && !s.TLSSelf {
 		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self or a proxy with HTTPS helps.")
 	}
