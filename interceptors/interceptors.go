@@ -36,6 +36,7 @@ type Viewer struct {
 	retransmission *Retransmission
 	reports        *Reports
 	transport      *Transport
+	keyframes      *keyframes
 	cfg            Config
 	asked          atomic.Uint64
 }
@@ -51,6 +52,7 @@ func New(c Config) *Viewer {
 		Lost: func(uint32) { c.Keyframe("lost") },
 		Sent: c.Sent,
 	})
+	v.keyframes = newKeyframes(v.request)
 	return v
 }
 
@@ -60,8 +62,21 @@ func (v *Viewer) Registry() *interceptor.Registry {
 	r.Add(v.transport)
 	r.Add(v.retransmission)
 	r.Add(v.reports)
-	r.Add(Keyframes(v.request))
+	r.Add(factory(func() interceptor.Interceptor { return v.keyframes }))
 	return r
+}
+
+// Take takes RTCP that the viewer sent. It is for a program that gets it before
+// the WebRTC stack queues it for its senders' Read; another one reads from all
+// senders, and the interceptors see what is read.
+func (v *Viewer) Take(rtcp []byte) {
+	now := time.Now()
+	for c := range compound(rtcp).all {
+		v.transport.look(c)
+		v.retransmission.look(c)
+		v.reports.look(c, now)
+		v.keyframes.look(c)
+	}
 }
 
 // request answers a viewer's request for a key frame.
@@ -97,9 +112,3 @@ func (v *Viewer) Stats(ssrc uint32) Stats {
 		KeyframesWant: v.asked.Load(), Estimate: v.transport.Estimate(),
 	}
 }
-
-// factory makes interceptors that need no construction.
-type factory func() interceptor.Interceptor
-
-// NewInterceptor implements interceptor.Factory.
-func (f factory) NewInterceptor(string) (interceptor.Interceptor, error) { return f(), nil }

@@ -12,10 +12,14 @@ import (
 // not in its header, and is a new request only with a new sequence number.
 // request gets the stream and "pli" or "fir" and must not block.
 func Keyframes(request func(ssrc uint32, reason string)) interceptor.Factory {
-	return factory(func() interceptor.Interceptor {
-		return &keyframes{request: request, fir: map[uint32]int{}}
-	})
+	return factory(func() interceptor.Interceptor { return newKeyframes(request) })
 }
+
+// factory makes interceptors that need no construction.
+type factory func() interceptor.Interceptor
+
+// NewInterceptor implements interceptor.Factory.
+func (f factory) NewInterceptor(string) (interceptor.Interceptor, error) { return f(), nil }
 
 type keyframes struct {
 	interceptor.NoOp
@@ -23,6 +27,10 @@ type keyframes struct {
 
 	mu  sync.Mutex
 	fir map[uint32]int // our streams; the last FIR's sequence number or -1
+}
+
+func newKeyframes(request func(uint32, string)) *keyframes {
+	return &keyframes{request: request, fir: map[uint32]int{}}
 }
 
 func (k *keyframes) BindLocalStream(info *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {

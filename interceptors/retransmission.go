@@ -12,11 +12,13 @@ import (
 )
 
 const (
-	historySize = 1024 // packets of one stream; a power of two
+	historySize = 512  // packets of one stream, a second or so; a power of two
+	memorySize  = 4096 // packets of which it is known whether they were repaired
 
 	repairShare  = 4       // a repair budget is one part in so many of what is sent
 	repairFloor  = 1e6 / 8 // and at least so many bytes per second
 	repairAgain  = 5e6     // ns beyond the round trip before a packet is repaired again
+	repairsMost  = 10      // of one packet; some players never stop asking
 	unknownRTT   = 25e6    // ns, before the first report
 	recentFrame  = 100e6   // ns beyond the round trip in which a key frame is repaired, not replaced
 	maxRTXPacket = 1500    // bytes
@@ -27,7 +29,7 @@ const (
 // nil. They are called from the goroutine that reads RTCP, and must not block.
 type RetransmissionConfig struct {
 	RTT  func() time.Duration // round trip; zero while unknown
-	Lost func(ssrc uint32)    // a viewer misses what is not kept any more; only a key frame helps
+	Lost func(ssrc uint32)    // a viewer misses what is not kept any more, and was never repaired; only a key frame helps
 	Sent func()               // repairs have been written
 }
 
@@ -39,9 +41,10 @@ type RetransmissionConfig struct {
 // Payloads are kept and not copied: whoever writes packets never changes their
 // payload again, and may give one payload to many connections.
 //
-// Each packet is repaired at most once per round trip. Repairs take at most a
-// quarter of what the stream sends, or 1 Mbit/s if that is more. What is older
-// than the last key frame is not repaired; see Keyframe.
+// Each packet is repaired at most once per round trip and ten times. Repairs
+// take at most a quarter of what the stream sends, or 1 Mbit/s if that is more,
+// first those of packets that have not been repaired often. What is older than
+// the last key frame is not repaired; see Keyframe.
 //
 // Under authenticated encryption two different packets must never have one
 // number. Without RTX a repair is therefore the same packet once more, and
@@ -84,13 +87,14 @@ type repairs struct {
 	w              interceptor.RTPWriter
 	began          time.Time
 
-	mu      sync.Mutex // guards below
-	slots   []slot
-	started bool
-	next    uint16 // sequence number after the newest
-	nextRTX uint16
-	header  rtp.Header // for repairs; its extensions are its own
-	buf     []byte
+	mu          sync.Mutex // guards below
+	slots       []slot
+	wasRepaired numbers
+	started     bool
+	next        uint16 // sequence number after the newest
+	nextRTX     uint16
+	header      rtp.Header // for repairs; its extensions are its own
+	buf         []byte
 
 	keyNext, keyed bool
 	key, keyEnd    uint16 // the last key frame's first number, and the one after it
@@ -98,10 +102,22 @@ type repairs struct {
 	keyTimestamp   uint32
 	keyRepeated    bool
 
-	sent, counted uint64 // payload bytes in all, and those that have given budget
-	budget        float64
+	sent, counted uint64  // payload bytes in all, and those that have given budget
+	budget, most  float64 // bytes left for repairs, and the most that may be saved up
 	filled        time.Duration
 	stats         RepairStats
+}
+
+// numbers is a set of the last sequence numbers.
+type numbers [memorySize / 64]uint64
+
+func (n *numbers) has(seq uint16) bool { return n[seq%memorySize/64]>>(seq%64)&1 != 0 }
+
+func (n *numbers) set(seq uint16, in bool) {
+	n[seq%memorySize/64] &^= 1 << (seq % 64)
+	if in {
+		n[seq%memorySize/64] |= 1 << (seq % 64)
+	}
 }
 
 // slot is a packet that was sent.
@@ -110,6 +126,7 @@ type slot struct {
 	timestamp uint32
 	seq       uint16
 	marker    bool
+	repairs   uint8
 	repaired  time.Duration // since began; zero is never
 }
 
@@ -120,7 +137,7 @@ func (r *Retransmission) BindLocalStream(info *interceptor.StreamInfo, w interce
 	}
 	s := &repairs{
 		media: info.SSRC, w: w, slots: make([]slot, historySize), nextRTX: uint16(rand.Uint32()),
-		began: time.Now(), budget: repairFloor,
+		began: time.Now(), budget: repairFloor, most: repairFloor,
 	}
 	if info.SSRCRetransmission != 0 && info.PayloadTypeRetransmission != 0 {
 		s.rtx, s.rtxPayloadType = info.SSRCRetransmission, info.PayloadTypeRetransmission
@@ -243,7 +260,8 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 	}
 	s.next = h.SequenceNumber + 1
 	s.sent += uint64(len(payload))
-	s.slots[h.SequenceNumber%historySize] = slot{payload, h.Timestamp, h.SequenceNumber, h.Marker, 0}
+	s.slots[h.SequenceNumber%historySize] = slot{payload: payload, timestamp: h.Timestamp, seq: h.SequenceNumber, marker: h.Marker}
+	s.wasRepaired.set(h.SequenceNumber, false)
 	if s.keyNext {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
 		s.key, s.keyTimestamp = h.SequenceNumber, h.Timestamp
@@ -283,7 +301,7 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bo
 		case s.keyed && seq-s.key >= halfNumbers: // from before the key frame
 		case back > historySize || s.slots[seq%historySize].seq != seq || s.slots[seq%historySize].payload == nil || s.refuse:
 			s.stats.Lost++
-			lost = true
+			lost = lost || back <= memorySize && !s.wasRepaired.has(seq)
 		default:
 			wrote = s.resend(seq, now, rtt) || wrote
 		}
@@ -297,8 +315,8 @@ func (s *repairs) refill(now time.Duration) {
 	if passed <= 0 {
 		return
 	}
-	rate := max(float64(s.sent-s.counted)/passed/repairShare, repairFloor)
-	s.budget = min(s.budget+rate*passed, rate) // a second's worth at most
+	s.most = max(float64(s.sent-s.counted)/passed/repairShare, repairFloor) // a second's worth
+	s.budget = min(s.budget+s.most*passed, s.most)
 	s.filled, s.counted = now, s.sent
 }
 
@@ -308,10 +326,13 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 	if p.repaired != 0 && now < p.repaired+rtt+repairAgain {
 		return false
 	}
-	if s.budget < float64(len(p.payload)) {
+	// The more often it was repaired, the more must be left for others.
+	if p.repairs == repairsMost || s.budget < float64(len(p.payload))+s.most*float64(p.repairs)/(2*repairsMost) {
 		s.stats.Refused++
 		return false
 	}
+	p.repairs++
+	s.wasRepaired.set(seq, true)
 	h, payload := &s.header, p.payload
 	h.Timestamp, h.Marker, h.SequenceNumber = p.timestamp, p.marker, seq
 	if s.rtx != 0 {

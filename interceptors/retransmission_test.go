@@ -149,11 +149,11 @@ func TestNackFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRetransmission(RetransmissionConfig{RTT: func() time.Duration { return time.Nanosecond }})
 		l := bind(t, stream(true), r)
-		all := make([]uint16, 1000)
+		all := make([]uint16, historySize)
 		for i := range all {
 			all[i] = uint16(i)
 		}
-		l.send(t, 0, 1000, 1000) // at once, as a first frame may be
+		l.send(t, 0, historySize, 1000) // at once, as a first frame may be
 		l.written = nil
 		const seconds = 20
 		for range seconds * 100 {
@@ -166,10 +166,10 @@ func TestNackFlood(t *testing.T) {
 		}
 		// 1 Mbit/s, and once what may be saved up: a quarter of what was sent in
 		// the first moment.
-		if most := (seconds+1)*repairFloor + 1000*1000/repairShare; bytes > int(most) {
+		if most := (seconds+1)*repairFloor + historySize*1000/repairShare; bytes > int(most) {
 			t.Errorf("a flood of NACKs made %d bytes in %d s", bytes, seconds)
 		}
-		if s := r.Stats(); s.Refused == 0 || s.Nacked != seconds*100*1000 {
+		if s := r.Stats(); s.Refused == 0 || s.Nacked != seconds*100*historySize {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -191,11 +191,17 @@ func TestWhatIsNotKept(t *testing.T) {
 		if lost != 1 || len(l.repairs()) != 0 {
 			t.Errorf("a NACK of packets that are gone made %d calls", lost)
 		}
+		// Some players go on to ask for what has been repaired.
+		l.nack(t, historySize)
+		l.send(t, historySize+100, historySize+100, 100)
+		if l.nack(t, historySize); lost != 1 {
+			t.Error("a packet that was repaired is called lost")
+		}
 		r.Keyframe(mediaSSRC)
-		l.send(t, historySize+100, 10, 100)
+		l.send(t, 2*historySize+200, 10, 100)
 		l.written = nil
-		l.nack(t, 50, historySize+50, historySize+105)
-		if got := l.repairs(); lost != 1 || !slices.Equal(got, []uint16{historySize + 105}) {
+		l.nack(t, 50, 2*historySize+50, 2*historySize+205)
+		if got := l.repairs(); lost != 1 || !slices.Equal(got, []uint16{2*historySize + 205}) {
 			t.Errorf("after a key frame %v were repaired, %d lost", got, lost)
 		}
 	})

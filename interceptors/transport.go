@@ -23,7 +23,7 @@ const (
 func PutAbsCaptureTime(b []byte, captured time.Time) { binary.BigEndian.PutUint64(b, ntp(captured)) }
 
 // flightSize bounds the packets whose arrival is awaited; a power of two.
-const flightSize = 1024
+const flightSize = 512
 
 // Transport numbers all packets of one peer connection where transport-wide
 // congestion control was negotiated, when they are sent, and estimates from the
@@ -119,17 +119,19 @@ func (t *Transport) number(size int) uint16 {
 
 // BindRTCPReader implements interceptor.Interceptor.
 func (t *Transport) BindRTCPReader(reader interceptor.RTCPReader) interceptor.RTCPReader {
-	return listen(reader, func(c control) {
-		if c.kind == typeTransportFeedback && c.format == formatTransportCC {
-			if _, rest, ok := c.feedback(); ok {
-				t.look(rest, time.Since(t.began))
-			}
-		}
-	})
+	return listen(reader, t.look)
 }
 
-// look takes the control information of a feedback message. It may come twice.
-func (t *Transport) look(b []byte, now time.Duration) {
+func (t *Transport) look(c control) {
+	if c.kind == typeTransportFeedback && c.format == formatTransportCC {
+		if _, rest, ok := c.feedback(); ok {
+			t.take(rest, time.Since(t.began))
+		}
+	}
+}
+
+// take takes the control information of a feedback message. It may come twice.
+func (t *Transport) take(b []byte, now time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.flight == nil || len(b) < 8 {

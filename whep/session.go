@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pion/webrtc/v4"
-	"golang.org/x/sync/errgroup"
 
 	"deskwhep/encode"
 	"deskwhep/interceptors"
@@ -195,7 +194,7 @@ func (ses *session) connect(s *Server) error {
 		tracks = append(tracks, t)
 	}
 	settings := s.settings
-	settings.BufferFactory = ses.inboxes()
+	settings.BufferFactory = inboxes(ses.wire.Take)
 	if ses.offer.setup == "passive" {
 		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
 			return fmt.Errorf("DTLS role: %w", err)
@@ -331,29 +330,18 @@ func (ses *session) restart(f fragment) (transport, error) {
 
 // run serves the session until it ends, and returns why.
 func (ses *session) run(ctx context.Context, setup time.Duration) error {
-	g, ctx := errgroup.WithContext(ctx)
-	stop := context.AfterFunc(ctx, ses.close) // wakes drain
-	defer stop()
 	unconnected := time.AfterFunc(setup, func() {
 		if !ses.connected.Load() {
 			ses.end(errSetup)
 		}
 	})
 	defer unconnected.Stop()
-	for _, sender := range ses.senders {
-		g.Go(func() error { return drain(sender) })
-	}
+	defer ses.close()
 	if ses.video != nil {
-		g.Go(func() error { return ses.send(ctx) })
-	} else {
-		g.Go(func() error { <-ctx.Done(); return context.Cause(ctx) })
+		return ses.send(ctx)
 	}
-	err := g.Wait()
-	ses.close()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	return err
+	<-ctx.Done()
+	return context.Cause(ctx)
 }
 
 // close frees what the session holds; it may be called more than once.

@@ -43,7 +43,7 @@ type kernel struct {
 // knows.
 func (k *kernel) open(c *net.UDPConn, raw syscall.RawConn, best Path) (Path, error) {
 	k.raw, k.flags = raw, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL
-	k.call = k.sendmmsg
+	k.call = k.transmit
 	var domain int
 	var err, segments error
 	if e := raw.Control(func(fd uintptr) {
@@ -108,9 +108,18 @@ func (k *kernel) send(path Path, b []byte, size, n int, to netip.AddrPort) (done
 	return done, nil
 }
 
-func (k *kernel) sendmmsg(fd uintptr) {
+// transmit sends the messages. One alone goes by sendmsg: sendmmsg would offer
+// the processor to others after it.
+func (k *kernel) transmit(fd uintptr) {
 	for {
-		n, _, e := syscall.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&k.messages)), uintptr(k.count), k.flags, 0, 0)
+		var n uintptr
+		var e syscall.Errno
+		if k.count == 1 {
+			_, _, e = syscall.RawSyscall(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&k.messages[0].header)), k.flags)
+			n = 1
+		} else {
+			n, _, e = syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&k.messages)), uintptr(k.count), k.flags, 0, 0)
+		}
 		if e == unix.EINTR {
 			continue
 		}
