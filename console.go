@@ -15,7 +15,8 @@ import (
 	"rsc.io/qr"
 )
 
-// logWriter is where logs go.
+// logWriter is where logs go: a type of its own, so that a command's Run can
+// ask for it beside the io.Writer of its output.
 type logWriter interface{ io.Writer }
 
 // console is what a person in front of the program sees: the greeting, the log,

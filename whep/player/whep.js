@@ -114,7 +114,7 @@ export class Player {
     } catch (error) {
       if (abort !== this.abort) return;
       if (error instanceof Refusal && ![409, 429, 500, 502, 503, 504].includes(error.status)) this.changed("failed", error);
-      else this.again(error instanceof Refusal ? error : new Error("the server cannot be reached"));
+      else this.again(error instanceof TypeError ? new Error("the server cannot be reached") : error); // fetch's only error
     } finally {
       clearTimeout(late);
     }
@@ -156,7 +156,7 @@ export class Player {
     const c = this.connection;
     if (!c || c.checking) return;
     c.checking = true;
-    const dead = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(1000) })
+    const dead = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(2500) })
       .then((r) => (r.status === 404 ? "the server was restarted" : ""), () => "the server cannot be reached");
     c.checking = false;
     if (c !== this.connection) return;
@@ -177,8 +177,7 @@ export class Player {
     }
     let packets = 0;
     for (const r of (await c.pc.getStats()).values()) {
-      if (r.type === "candidate-pair" && r.nominated) packets += r.packetsReceived ?? r.bytesReceived;
-      if (r.type === "candidate-pair" && r.nominated) packets += r.responsesReceived ?? 0;
+      if (r.type === "candidate-pair" && r.nominated) packets += (r.packetsReceived ?? r.bytesReceived ?? 0) + (r.responsesReceived ?? 0);
       if (r.type === "remote-outbound-rtp") packets += r.reportsSent ?? 0;
     }
     if (c !== this.connection) return;
