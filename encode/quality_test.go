@@ -310,8 +310,8 @@ type tee struct {
 	r *recording
 }
 
-func (p *tee) Packetize(data []byte, key bool) ([][]byte, error) {
+func (p *tee) Packetize(data []byte, key bool, layer uint8) ([][]byte, error) {
 	p.r.data = append(p.r.data, bytes.Clone(data))
 	p.r.sources = append(p.r.sources, yuv.Picture{})
-	return p.Packetizer.Packetize(data, key)
+	return p.Packetizer.Packetize(data, key, layer)
 }

@@ -28,7 +28,7 @@ int64_t bare_vpx(int vp9, int width, int height, int kbps, int fps, const uint8_
 		const uint8_t *y = pictures + i * (luma + 2 * chroma);
 		packet out;
 		failed = bare_encode(e, y, y + luma, y + luma + chroma, width, (width + 1) / 2,
-			(int64_t)i * 90000 / fps, 90000 / fps, i == 0, NULL, &out);
+			(int64_t)i * 90000 / fps, 90000 / fps, i == 0 ? KEY : BASE, NULL, &out);
 	}
 	int64_t spent = cpu() - begin;
 	bare_close(e);
