@@ -1,4 +1,4 @@
-//go:build !novpx
+//go:build !novpx && !noaom && !noopenh264
 
 package encode
 
@@ -43,13 +43,17 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 		d.scroll(d.img.Rect, 14)
 		d.damage = capture.Everywhere()
 	}
-	for _, codec := range []Codec{VP8, VP9} {
+	for _, codec := range Available() {
 		b.Run(string(codec), func(b *testing.B) {
 			runtime.LockOSThread() // the times are the thread's
 			defer runtime.UnlockOSThread()
 			ours, theirs := time.Duration(1<<62), time.Duration(1<<62)
 			for b.Loop() {
-				theirs = min(theirs, bare.Encode(codec == VP9, size, 4e6, 30, memory))
+				alone, err := bare.Encode(string(codec), size, 4e6, 30, memory)
+				if err != nil {
+					b.Fatal(err)
+				}
+				theirs = min(theirs, alone)
 				e, _, err := NewEncoder(codec, 4e6, 30)
 				if err != nil {
 					b.Fatal(err)

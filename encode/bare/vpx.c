@@ -1,0 +1,31 @@
+//go:build !novpx && !noaom && !noopenh264
+
+#define dw_vpx_open bare_vpx_open
+#define dw_vpx_bitrate bare_vpx_bitrate
+#define dw_vpx_quantizers bare_vpx_quantizers
+#define dw_vpx_encode bare_vpx_encode
+#define dw_vpx_close bare_vpx_close
+#include "../vpx/vpx.c"
+
+#include "run.h"
+
+static encoder *open8(const work *w) {
+	encoder *e = NULL;
+	bare_vpx_open(&e, 0, w->width, w->height, w->bitrate / 1000);
+	return e;
+}
+
+static encoder *open9(const work *w) {
+	encoder *e = NULL;
+	bare_vpx_open(&e, 1, w->width, w->height, w->bitrate / 1000);
+	return e;
+}
+
+static int encode(encoder *e, const work *w, int i, const uint8_t *y, const uint8_t *u, const uint8_t *v, int stride_y, int stride_c) {
+	packet out;
+	return bare_vpx_encode(e, y, u, v, stride_y, stride_c, (int64_t)i * 90000 / w->fps, 90000 / w->fps,
+		i ? BASE : KEY, NULL, &out) != NULL;
+}
+
+int64_t bare_vp8(const work *w) { return run(w, open8, bare_vpx_close, encode); }
+int64_t bare_vp9(const work *w) { return run(w, open9, bare_vpx_close, encode); }
