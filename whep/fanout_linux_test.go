@@ -128,7 +128,7 @@ func payloads(t testing.TB) [][]byte {
 	t.Helper()
 	data := make([]byte, fanoutFrame)
 	rand.Read(data)
-	p, err := (&encode.VP8Packetizer{}).Packetize(data, false)
+	p, err := (&encode.VP8Packetizer{}).Packetize(data, false, 0)
 	if err != nil || len(p) != 15 {
 		t.Fatalf("%d packets, %v", len(p), err)
 	}
