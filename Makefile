@@ -1,17 +1,23 @@
 # make run     installs what is missing, builds, and streams the desktop
 # make test    installs what the tests need, checks the sources, runs all tests
 # make check   vet, format and known vulnerabilities
+# make fuzz    feeds the parsers for a long time (FUZZ_TIME=5m each)
 # make bench   measures, beside the bare libraries
 # make build   builds bin/deskwhep
+# make release builds dist/: an archive and a Debian package (VERSION=1.2.3)
 #
 # ARGS="--fps 60" goes to the program.
 
-BUILD_PACKAGES = gcc libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev
-TEST_PACKAGES  = xvfb chromium ffmpeg xterm x11-apps x11-xserver-utils xdotool procps sway foot util-linux
+BUILD_PACKAGES = gcc g++ libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev libjpeg62-turbo-dev
+TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core dpkg-dev
 
 export CGO_ENABLED = 1
 
-.PHONY: run build test check bench format
+FUZZ_TARGETS = whep:FuzzOffer whep:FuzzFragment whep:FuzzIfMatch whep:FuzzPost interceptors:FuzzControl \
+               conformance:FuzzAnswer conformance:FuzzPayload capture/x11:FuzzSetup capture/x11:FuzzCookie
+FUZZ_TIME   ?= 5m
+
+.PHONY: run build release test check fuzz bench format
 
 run: build
 	@.ci/stream $(ARGS)
@@ -20,10 +26,16 @@ build:
 	@.ci/packages $(BUILD_PACKAGES)
 	go build -o bin/deskwhep .
 
+release:
+	@.ci/packages $(BUILD_PACKAGES) dpkg-dev
+	@VERSION="$(VERSION)" packaging/release
+
 test: build format
 	@.ci/packages $(TEST_PACKAGES)
 	go vet ./...
+	@for os in windows darwin freebsd; do GOOS=$$os CGO_ENABLED=0 go vet ./capture/... || exit 1; done
 	go test -race -count=1 -timeout 15m ./...
+	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=5s
 
 format:
 	@wrong=$$(gofmt -l .); [ -z "$$wrong" ] || { echo "gofmt -w these:" $$wrong; exit 1; }
@@ -33,6 +45,12 @@ check: format
 	go vet ./...
 	go tool govulncheck ./...
 
+fuzz:
+	@.ci/packages $(BUILD_PACKAGES)
+	@for t in $(FUZZ_TARGETS); do \
+		go test -run '^$$' -fuzz "^$${t#*:}$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1x ./$${t%:*} || exit 1; \
+	done
+
 bench:
 	@.ci/packages $(BUILD_PACKAGES) $(TEST_PACKAGES)
-	go test -run '^$$' -bench . ./...
+	go test -run '^$$' -bench . -timeout 60m . ./capture/... ./encode/... ./interceptors/... ./whep/...

@@ -19,7 +19,7 @@ import (
 )
 
 // startBrowser starts a headless Chromium; tab opens one more tab in it.
-func startBrowser(t testing.TB) (tab func() context.Context) {
+func startBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (tab func() context.Context) {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -31,6 +31,7 @@ func startBrowser(t testing.TB) (tab func() context.Context) {
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
 		chromedp.WSURLReadTimeout(time.Minute),
 	)
+	options = append(options, more...)
 	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	first, cancel := chromedp.NewContext(allocator)
@@ -74,30 +75,33 @@ func evaluate[T any](t testing.TB, ctx context.Context, expression string) T {
 	return v
 }
 
-// pixels takes the decoded picture of the page's video: its size, and the mean
-// colour of the middle of each place of the pattern.
-func pixels(t testing.TB, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
+// pictureScript is the decoded picture of the page's video: its size, and the
+// mean colour of the middle of each place of the pattern.
+var pictureScript = fmt.Sprintf(`(() => {
+	const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
+	const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
+	g.drawImage(v, 0, 0);
+	const cells = [];
+	for (let y = 0; y < %[1]d; y++) {
+		cells.push([]);
+		for (let x = 0; x < %[2]d; x++) {
+			const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
+			const sum = [0, 0, 0];
+			for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
+			cells[y].push(sum.map((s) => s * 4 / d.length));
+		}
+	}
+	return { W: w, H: h, Cells: cells };
+})()`, patternRows, patternColumns)
+
+// pixels evaluates pictureScript.
+func pixels(t *testing.T, ctx context.Context) (size image.Point, colours [patternRows][patternColumns][3]float64) {
 	t.Helper()
 	type picture struct {
 		W, H  int
 		Cells [patternRows][patternColumns][3]float64
 	}
-	got := evaluate[picture](t, ctx, fmt.Sprintf(`(() => {
-		const v = document.getElementById("video"), w = v.videoWidth, h = v.videoHeight;
-		const canvas = new OffscreenCanvas(w, h), g = canvas.getContext("2d");
-		g.drawImage(v, 0, 0);
-		const cells = [];
-		for (let y = 0; y < %[1]d; y++) {
-			cells.push([]);
-			for (let x = 0; x < %[2]d; x++) {
-				const d = g.getImageData(w * (x + .25) / %[2]d, h * (y + .25) / %[1]d, w / 2 / %[2]d, h / 2 / %[1]d).data;
-				const sum = [0, 0, 0];
-				for (let i = 0; i < d.length; i++) if (i %% 4 < 3) sum[i %% 4] += d[i];
-				cells[y].push(sum.map((s) => s * 4 / d.length));
-			}
-		}
-		return { W: w, H: h, Cells: cells };
-	})()`, patternRows, patternColumns))
+	got := evaluate[picture](t, ctx, pictureScript)
 	return image.Pt(got.W, got.H), got.Cells
 }
 
@@ -128,6 +132,12 @@ func screenshot(t testing.TB, ctx context.Context, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep(t, name, png)
+}
+
+// keep writes a picture into out/.
+func keep(t testing.TB, name string, png []byte) {
+	t.Helper()
 	if err := os.MkdirAll("out", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -295,4 +305,19 @@ func TestDisplayIsResized(t *testing.T) {
 	if n := evaluate[int](t, v, `performance.getEntriesByType("resource").filter((r) => r.name.endsWith("/whep")).length`); n != 1 {
 		t.Errorf("the player connected %d times; one session should outlive the size", n)
 	}
+}
+
+// TestMaxSize scales a larger desktop down to fit, with even sides and the right
+// colours.
+func TestMaxSize(t *testing.T) {
+	d := startDesktop(t, image.Pt(1600, 900))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display, "--max-size", "801x600")
+	v := startBrowser(t)()
+	watch(t, v, p.url)
+	eventually(t, "the pattern is shown in the smaller size", func() bool {
+		size, colours := pixels(t, v)
+		_, err := patternStep(colours)
+		return err == nil && size.X <= 801 && size.Y <= 600 && size.X%2 == 0 && size.Y%2 == 0 && size.X > 780
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -51,7 +52,9 @@ type desktop struct {
 
 func startDesktop(t testing.TB, size image.Point) *desktop {
 	t.Helper()
-	d := &desktop{size: size}
+	// Not the first free number: another test would take it while the server
+	// is being restarted.
+	d := &desktop{size: size, display: fmt.Sprintf(":%d", 1000+rand.IntN(30000))}
 	d.start(t)
 	t.Cleanup(func() { d.stop() })
 	return d
@@ -65,21 +68,16 @@ func (d *desktop) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	args := []string{"-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", d.size.X, d.size.Y), "-noreset", "-nolisten", "tcp"}
-	if d.display != "" {
-		args = append([]string{d.display}, args...)
-	}
-	d.cmd = exec.Command("Xvfb", args...)
+	d.cmd = exec.Command("Xvfb", d.display, "-displayfd", "3", "-screen", "0", fmt.Sprintf("%dx%dx24", d.size.X, d.size.Y),
+		"-noreset", "-nolisten", "tcp")
 	d.cmd.ExtraFiles = []*os.File{w}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatalf("start Xvfb (Debian package xvfb): %v", err)
 	}
 	w.Close()
-	number, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
+	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
 		t.Fatalf("Xvfb did not come up: %v", err)
 	}
-	d.display = ":" + strings.TrimSpace(number)
 }
 
 func (d *desktop) stop() {
@@ -115,16 +113,19 @@ func (d *desktop) paintPattern(t testing.TB, interval time.Duration) (stop func(
 		xproto.WindowClassInputOutput, screen.RootVisual, xproto.CwBackPixel|xproto.CwOverrideRedirect, []uint32{0, 1})
 	xproto.CreateGC(c, gc, xproto.Drawable(win), 0, nil)
 	xproto.MapWindow(c, win)
+	canvas, _ := xproto.NewPixmapId(c) // copied whole, so that no half of a step is ever seen
+	xproto.CreatePixmap(c, screen.RootDepth, canvas, xproto.Drawable(screen.Root), uint16(d.size.X), uint16(d.size.Y))
 	paint := func(step int) error {
 		for y := range patternRows {
 			for x := range patternColumns {
 				p := patternColour(step, x, y)
 				xproto.ChangeGC(c, gc, xproto.GcForeground, []uint32{uint32(p.R)<<16 | uint32(p.G)<<8 | uint32(p.B)})
 				r := cell(d.size, x, y)
-				xproto.PolyFillRectangle(c, xproto.Drawable(win), gc, []xproto.Rectangle{{
+				xproto.PolyFillRectangle(c, xproto.Drawable(canvas), gc, []xproto.Rectangle{{
 					X: int16(r.Min.X), Y: int16(r.Min.Y), Width: uint16(r.Dx()), Height: uint16(r.Dy())}})
 			}
 		}
+		xproto.CopyArea(c, xproto.Drawable(canvas), xproto.Drawable(win), gc, 0, 0, 0, 0, uint16(d.size.X), uint16(d.size.Y))
 		_, err := xproto.GetInputFocus(c).Reply() // wait until it is painted
 		return err
 	}
@@ -165,7 +166,7 @@ func cell(size image.Point, x, y int) image.Rectangle {
 
 // program is a running deskwhep.
 type program struct {
-	url string // of the player page, without the last slash
+	url string // of the player page, without the last slash; with the token, if any
 	cmd *exec.Cmd
 	log *lines
 }

@@ -25,6 +25,8 @@ type commands struct {
 	Serve    serve      `cmd:"" default:"withargs" help:"Stream the desktop (the default)."`
 	Monitors monitors   `cmd:"" help:"List the monitors that --target can name."`
 	Check    check      `cmd:"" help:"Test any WHEP endpoint against the standard, clause by clause."`
+	Doctor   doctor     `cmd:"" help:"Try what serving with the same flags would do, and tell what works here and what does not."`
+	Link     linkCmd    `cmd:"" help:"Make a link that lets people watch for a while."`
 	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
 }
 
@@ -67,9 +69,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.BindTo(stderr, (*logWriter)(nil)),
 	)
 	if err != nil {
 		return fmt.Errorf("command line: %w", err)
+	}
+	var settings *file
+	if path := configPath(args); path != "" {
+		if settings, err = readFile(path); err != nil {
+			return err
+		}
+		if err := kong.Resolvers(settings).Apply(parser); err != nil {
+			return fmt.Errorf("command line: %w", err)
+		}
 	}
 	k, err := parser.Parse(args)
 	if code != nil { // --help has been printed
@@ -81,5 +93,5 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w; see deskwhep --help", err)
 	}
-	return k.Run()
+	return k.Run(settings)
 }

@@ -48,7 +48,7 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 	stream := encode.NewStream(encode.StreamConfig{
 		Watch:  func() encode.Tap { return feed.Watch() },
 		Size:   func() image.Point { return size },
-		Codecs: []encode.Codec{encode.VP8}, FPS: fps, Bitrate: 1e6, Linger: time.Second, Log: log,
+		Codecs: []encode.Codec{encode.VP8, encode.H264}, FPS: fps, Bitrate: 1e6, Linger: time.Second, Log: log,
 	})
 	cfg := whep.Config{Streams: map[string]whep.Stream{"card": stream}, Default: "card", Log: log, RTCPMuxOnly: true}
 	if change != nil {
@@ -67,7 +67,11 @@ func startInside(t *testing.T, size image.Point, change func(*whep.Config)) *ins
 			}
 		})
 	}
-	in := &inside{url: "http://" + server.Addr().String() + "/whep", stream: stream, Server: server}
+	scheme := "http://"
+	if cfg.TLS != nil {
+		scheme = "https://"
+	}
+	in := &inside{url: scheme + server.Addr().String() + "/whep", stream: stream, Server: server}
 	in.stop = sync.OnceFunc(func() { cancel(); running.Wait() })
 	t.Cleanup(in.stop)
 	return in
@@ -216,11 +220,11 @@ func (p *pionPlayer) frame(t *testing.T) (data []byte, key bool, timestamp uint3
 	}
 }
 
-// keyframe waits for a key frame and decodes it.
-func (p *pionPlayer) keyframe(t *testing.T) *image.YCbCr {
+// keyframe waits for a key frame and decodes it; timestamp is its RTP time.
+func (p *pionPlayer) keyframe(t *testing.T) (picture *image.YCbCr, timestamp uint32) {
 	t.Helper()
 	for range 200 {
-		data, key, _ := p.frame(t)
+		data, key, timestamp := p.frame(t)
 		if !key {
 			continue
 		}
@@ -233,10 +237,10 @@ func (p *pionPlayer) keyframe(t *testing.T) *image.YCbCr {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return picture
+		return picture, timestamp
 	}
 	t.Fatal("200 frames without a key frame")
-	return nil
+	return nil, 0
 }
 
 // stamp reads the card's stamp off a decoded picture.
@@ -262,7 +266,7 @@ func TestPlayerDecodesThePicture(t *testing.T) {
 		if err := p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(p.ssrc)}}); err != nil {
 			t.Fatal(err)
 		}
-		picture := p.keyframe(t)
+		picture, _ := p.keyframe(t)
 		if got := picture.Rect.Size(); got != size {
 			t.Errorf("the picture is %v, want %v", got, size)
 		}
@@ -281,23 +285,8 @@ func TestRTPTimeIsCaptureTime(t *testing.T) {
 	var painted [2]time.Time
 	var ticks [2]uint32
 	for i := range 2 {
-		for {
-			data, key, ts := p.frame(t)
-			if !key {
-				continue
-			}
-			d := vp8.NewDecoder()
-			d.Init(bytes.NewReader(data), len(data))
-			if _, err := d.DecodeFrameHeader(); err != nil {
-				t.Fatal(err)
-			}
-			picture, err := d.DecodeFrame()
-			if err != nil {
-				t.Fatal(err)
-			}
-			painted[i], ticks[i] = stamp(t, picture, size).Time, ts
-			break
-		}
+		picture, ts := p.keyframe(t)
+		painted[i], ticks[i] = stamp(t, picture, size).Time, ts
 		for range 5 {
 			p.frame(t)
 		}

@@ -39,57 +39,57 @@ func environment() session {
 }
 
 // open opens the source that the flags ask for.
-func (s *serve) open(ctx context.Context) (capture.Source, error) {
+func (p *picture) open(ctx context.Context) (capture.Source, error) {
 	e := environment()
-	switch s.Source {
+	switch p.Source {
 	case "card":
-		return s.openCard(ctx)
+		return p.openCard(ctx)
 	case "wayland":
-		return s.openWayland(ctx, e)
+		return p.openWayland(ctx, e)
 	case "x11":
-		return s.openX11(ctx, e)
+		return p.openX11(ctx, e)
 	case "screen":
-		return s.openScreen(ctx, e)
+		return p.openScreen(ctx, e)
 	}
 	switch {
-	case e.isWayland && s.Display == "":
-		return s.openWayland(ctx, e)
-	case cmp.Or(s.Display, e.x11) != "":
-		return s.openX11(ctx, e)
+	case e.isWayland && p.Display == "":
+		return p.openWayland(ctx, e)
+	case cmp.Or(p.Display, e.x11) != "":
+		return p.openX11(ctx, e)
 	case runtime.GOOS == "windows" || runtime.GOOS == "darwin":
-		return s.openScreen(ctx, e)
+		return p.openScreen(ctx, e)
 	}
 	return nil, fmt.Errorf("%w: neither DISPLAY nor WAYLAND_DISPLAY is set; start deskwhep in a desktop session, or with --display", capture.ErrNoDisplay)
 }
 
-func (s *serve) openX11(ctx context.Context, e session) (capture.Source, error) {
-	target, err := x11.ParseTarget(s.Target)
+func (p *picture) openX11(ctx context.Context, e session) (capture.Source, error) {
+	target, err := x11.ParseTarget(p.Target)
 	if err != nil {
 		return nil, err
 	}
-	display := cmp.Or(s.Display, e.x11)
+	display := cmp.Or(p.Display, e.x11)
 	if display == "" {
 		return nil, fmt.Errorf("%w: DISPLAY is not set; give --display", capture.ErrNoDisplay)
 	}
 	// A nil *x11.Source must not become a capture.Source that is not nil.
 	src, err := x11.Open(ctx, x11.Options{Display: display, Xauthority: e.xauthority, Target: target,
-		Cursor: capture.CursorMode(s.Cursor), MaxFPS: float64(s.FPS)})
+		Cursor: capture.CursorMode(p.Cursor), MaxFPS: float64(p.FPS)})
 	if err != nil {
 		return nil, err
 	}
 	return src, nil
 }
 
-func (s *serve) openWayland(ctx context.Context, e session) (capture.Source, error) {
-	target, err := x11.ParseTarget(s.Target)
+func (p *picture) openWayland(ctx context.Context, e session) (capture.Source, error) {
+	target, err := x11.ParseTarget(p.Target)
 	if err != nil {
 		return nil, err
 	}
 	if target.Window != 0 || !target.Region.Empty() {
 		return nil, fmt.Errorf("%w: on Wayland the target is desktop or monitor:NAME", capture.ErrUnsupported)
 	}
-	src, err := wayland.Open(ctx, wayland.Options{Display: cmp.Or(s.Display, e.wayland), RuntimeDir: e.runtimeDir,
-		Output: target.Monitor, Cursor: capture.CursorMode(s.Cursor)})
+	src, err := wayland.Open(ctx, wayland.Options{Display: cmp.Or(p.Display, e.wayland), RuntimeDir: e.runtimeDir,
+		Output: target.Monitor, Cursor: capture.CursorMode(p.Cursor)})
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +98,11 @@ func (s *serve) openWayland(ctx context.Context, e session) (capture.Source, err
 
 // openScreen opens the portable backend, which captures nothing but the whole
 // desktop of the environment's display.
-func (s *serve) openScreen(ctx context.Context, e session) (capture.Source, error) {
+func (p *picture) openScreen(ctx context.Context, e session) (capture.Source, error) {
 	switch {
-	case s.Target != "desktop":
+	case p.Target != "desktop":
 		return nil, fmt.Errorf("%w: the portable backend captures the whole desktop only; use --source x11", capture.ErrUnsupported)
-	case s.Display != "" && s.Display != e.x11:
+	case p.Display != "" && p.Display != e.x11:
 		return nil, fmt.Errorf("%w: the portable backend captures the display of $DISPLAY only; use --source x11", capture.ErrUnsupported)
 	case e.isWayland && runtime.GOOS == "linux":
 		return nil, fmt.Errorf("%w: the portable backend does not capture Wayland; use --source wayland", capture.ErrUnsupported)
@@ -117,7 +117,7 @@ func (s *serve) openScreen(ctx context.Context, e session) (capture.Source, erro
 			return err
 		}
 	}
-	src, err := screen.Open(ctx, screen.Options{FPS: float64(s.FPS), Check: check})
+	src, err := screen.Open(ctx, screen.Options{FPS: float64(p.FPS), Check: check})
 	if err != nil {
 		return nil, err
 	}

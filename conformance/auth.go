@@ -105,10 +105,11 @@ func checkNeedlessToken(t *T) {
 
 func checkTokenFirst(t *T) {
 	t.locked()
-	for _, u := range []string{"", t.opt.IdleURL} {
-		if u == "" && t.opt.URL == "" {
-			continue
-		}
+	urls := []string{t.opt.URL}
+	if t.opt.IdleURL != "" {
+		urls = append(urls, t.opt.IdleURL)
+	}
+	for _, u := range urls {
 		for _, q := range []request{
 			{contentType: typeSDP, body: "garbage"},
 			{contentType: "text/plain", body: "garbage"},

@@ -141,12 +141,22 @@ func retryAfter(e *exchange) time.Duration {
 	return time.Second
 }
 
-// send makes one exchange. It may be called concurrently.
+// send makes one exchange. It may be called concurrently. What makes or ends a
+// session is seen through when ctx ends meanwhile, so that none is left behind.
 func (r *run) send(ctx context.Context, q request) *exchange {
 	if q.url == "" {
 		q.url = r.opt.URL
 	}
 	e := &exchange{sent: q}
+	switch {
+	case q.method == http.MethodDelete:
+		ctx = context.WithoutCancel(ctx)
+	case ctx.Err() != nil:
+		e.err = ctx.Err()
+		return e
+	case q.method == http.MethodPost:
+		ctx = context.WithoutCancel(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Limits.Request)
 	defer cancel()
 	var body io.Reader
@@ -201,9 +211,17 @@ func (r *run) fields(q request) http.Header {
 	return h
 }
 
-func (t *T) get(u string) *exchange    { return t.do(request{method: http.MethodGet, url: u}) }
-func (t *T) head(u string) *exchange   { return t.do(request{method: http.MethodHead, url: u}) }
-func (t *T) delete(u string) *exchange { return t.do(request{method: http.MethodDelete, url: u}) }
+func (t *T) get(u string) *exchange  { return t.do(request{method: http.MethodGet, url: u}) }
+func (t *T) head(u string) *exchange { return t.do(request{method: http.MethodHead, url: u}) }
+
+// delete ends a session, which then need not be ended with the case.
+func (t *T) delete(u string) *exchange {
+	e := t.do(request{method: http.MethodDelete, url: u})
+	if e.ok() {
+		t.urls = slices.DeleteFunc(t.urls, func(v string) bool { return v == u })
+	}
+	return e
+}
 
 // preflight asks as a browser does before it sends method with the headers.
 func (t *T) preflight(u, method, headers string) *exchange {
@@ -222,14 +240,6 @@ func (t *T) options(u string) *exchange {
 // the end of the case.
 func (t *T) postBody(q request) *exchange {
 	q.method = http.MethodPost
-	e := t.postQuietly(q)
-	t.recordPost(e)
-	return e
-}
-
-// postQuietly is postBody for concurrent use; recordPost must follow.
-func (t *T) postQuietly(q request) *exchange {
-	q.method = http.MethodPost
 	e := t.doQuietly(q)
 	var hops []*exchange
 	for len(hops) < 5 && e.is(http.StatusTemporaryRedirect, http.StatusPermanentRedirect) {
@@ -242,6 +252,7 @@ func (t *T) postQuietly(q request) *exchange {
 		e = t.doQuietly(q)
 	}
 	e.redirect = hops
+	t.recordPost(e)
 	return e
 }
 

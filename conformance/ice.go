@@ -74,7 +74,7 @@ func checkFingerprint(t *T) {
 	_ = s.connect() // it need not
 	t.sleep(t.opt.Limits.Quiet)
 	s.peer.mu.Lock()
-	got := s.peer.media.total + s.peer.secure.untimely + s.peer.secure.undecoded
+	got := s.peer.media.total + len(s.peer.secure.early) + s.peer.secure.undecoded
 	s.peer.mu.Unlock()
 	t.require(got == 0, e, "compare the certificate of DTLS with the offered fingerprint: %d media packets came for a wrong one", got)
 }

@@ -25,12 +25,7 @@ func checkPost(t *T) {
 	}
 }
 
-// refused posts and requires 4xx.
-func (t *T) refused(what string, q request, preferred ...int) {
-	e := t.postBody(q)
-	t.judgeRefusal(what, e, preferred...)
-}
-
+// judgeRefusal wants 4xx, or a counter-offer, and notes an unusual status.
 func (t *T) judgeRefusal(what string, e *exchange, preferred ...int) {
 	switch {
 	case e.status == http.StatusNotAcceptable && isCounter(e):

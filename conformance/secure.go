@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 	"github.com/pion/srtp/v3"
 	"github.com/pion/transport/v5/packetio"
 )
+
+// maxEarly bounds the packets that are kept until there are keys.
+const maxEarly = 512
 
 // secure is the DTLS association of a peer and the SRTP keys from it.
 type secure struct {
@@ -29,7 +33,7 @@ type secure struct {
 	in, out    *srtp.Context
 	closed     time.Time // when the server closed it
 	hellos     int       // ClientHello and ServerHello records seen
-	untimely   int       // SRTP-like packets from before there were keys
+	early      [][]byte  // packets that came before there were keys, at most maxEarly
 	undecoded  int       // packets the keys do not open
 	peerDigest string    // fingerprint of the certificate the server showed
 }
@@ -156,6 +160,11 @@ func (s *secure) keys(client bool) error {
 		return fmt.Errorf("SRTP keys: %w", err)
 	}
 	s.in, s.out = in, out
+	early := s.early
+	s.early = nil
+	for _, packet := range early {
+		s.srtp(packet)
+	}
 	return nil
 }
 
@@ -173,8 +182,9 @@ func (s *secure) record(packet []byte) {
 func (s *secure) srtp(packet []byte) {
 	isRTCP := len(packet) > 1 && packet[1] >= 192 && packet[1] < 224
 	if s.in == nil {
-		if !isRTCP {
-			s.untimely++
+		// The server may send as soon as its own half of the handshake is done.
+		if len(s.early) < maxEarly {
+			s.early = append(s.early, slices.Clone(packet))
 		}
 		return
 	}

@@ -22,9 +22,9 @@ func checkPostRate(t *T) {
 	tick := time.NewTicker(time.Second / rate)
 	defer tick.Stop()
 	for range rate * seconds {
-		select {
-		case <-tick.C:
-		case <-t.ctx.Done():
+		<-tick.C
+		if t.ctx.Err() != nil {
+			break
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
@@ -80,7 +80,7 @@ func checkGuessing(t *T) {
 	bits := entropy(ids)
 	t.require(bits >= 100, linef("Locations differ in %q, %q, ...: about %d bits", ids[0], ids[1], bits),
 		"make session URLs from at least 122 random bits")
-	if steps := counter16(ids); steps {
+	if counted(ids) {
 		t.require(false, linef("%q, %q, %q", ids[0], ids[1], ids[2]), "do not count sessions in their URLs")
 	}
 }
@@ -123,9 +123,9 @@ func entropy(ids []string) int {
 	return varying * (big.NewInt(int64(len(alphabet))).BitLen() - 1)
 }
 
-// counter16 tells whether the ids, read as hexadecimal numbers, mostly grow in
+// counted tells whether the ids, read as hexadecimal numbers, mostly grow in
 // small steps.
-func counter16(ids []string) bool {
+func counted(ids []string) bool {
 	small := 0
 	for i := 1; i < len(ids); i++ {
 		a, okA := new(big.Int).SetString(strings.ReplaceAll(ids[i-1], "-", ""), 16)

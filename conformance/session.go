@@ -1,12 +1,10 @@
 package conformance
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +49,6 @@ func (t *T) begin(o *offer) (*exchange, *session, error) {
 		t: t, made: e, url: e.location(), etag: e.header.Get("Etag"),
 		offer: o, answer: answer, peer: o.peer,
 	}
-	t.sessions = append(t.sessions, s)
 	if err := s.peer.answered(answer); err != nil {
 		return e, s, err
 	}
@@ -317,8 +314,5 @@ func (s *session) finish() {
 	if s.url == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.t.ctx, 3*time.Second)
-	defer cancel()
-	s.t.send(ctx, request{method: http.MethodDelete, url: s.url})
-	s.t.urls = slices.DeleteFunc(s.t.urls, func(u string) bool { return u == s.url })
+	s.t.delete(s.url)
 }

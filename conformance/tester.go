@@ -110,8 +110,7 @@ type T struct {
 	findings []Finding
 	seen     []*exchange // the exchanges of this case
 	saw      []string    // what else it observed
-	sessions []*session
-	urls     []string // session URLs to delete at the end
+	urls     []string    // session URLs to delete at the end
 	peers    []*peer
 }
 
@@ -201,14 +200,16 @@ func (t *T) evidence() (lines []string) {
 
 // cleanup ends all that the case began, also after ctx has ended.
 func (t *T) cleanup() {
-	t.ctx = context.WithoutCancel(t.ctx)
 	for _, p := range t.peers {
 		p.close()
 	}
+	silent := 0
 	for _, u := range t.urls {
-		ctx, cancel := context.WithTimeout(t.ctx, min(3*time.Second, t.opt.Limits.Request))
-		t.send(ctx, request{method: http.MethodDelete, url: u})
-		cancel()
+		if e := t.send(t.ctx, request{method: http.MethodDelete, url: u}); e.err != nil {
+			if silent++; silent == 3 {
+				return // nobody is there any more
+			}
+		}
 	}
 }
 

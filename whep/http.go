@@ -40,6 +40,9 @@ func (s *Server) routes() *echo.Echo {
 	e.OPTIONS("/whep/:stream/:id", s.sessionOptions)
 	e.PATCH("/whep/:stream/:id", s.patch)
 	e.DELETE("/whep/:stream/:id", s.remove)
+	for path, h := range s.cfg.Guarded {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, s.guard(h))
+	}
 	if s.cfg.Pages != nil {
 		e.Match([]string{http.MethodGet, http.MethodHead}, "/*", echo.WrapHandler(s.cfg.Pages))
 	}
@@ -114,6 +117,18 @@ func allow(h http.Header, cors, methods string) {
 	h.Set("Content-Length", "0")
 }
 
+// guard serves h to those who have a token, where there are tokens.
+func (s *Server) guard(h http.Handler) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if err := s.authorize(c.Request(), false); err != nil {
+			return err
+		}
+		c.Response().Header().Set("Cache-Control", "no-store")
+		h.ServeHTTP(c.Response(), c.Request())
+		return nil
+	}
+}
+
 // stream finds the stream of the URL. The error is ErrUnknown.
 func (s *Server) stream(c echo.Context) (Stream, string, error) {
 	name := c.Param("stream")
@@ -157,14 +172,10 @@ var errWrongToken = errors.New("the token is not valid")
 // authorize checks the Bearer token of a request, or the one in ?token=. A
 // request without a token passes when optional.
 func (s *Server) authorize(r *http.Request, optional bool) error {
-	if len(s.cfg.Tokens) == 0 {
+	if len(s.cfg.Tokens) == 0 && s.cfg.Valid == nil {
 		return nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		token = r.URL.Query().Get("token")
-	}
-	token = strings.TrimSpace(token)
+	token := Token(r)
 	if token == "" {
 		if optional {
 			return nil
@@ -177,10 +188,19 @@ func (s *Server) authorize(r *http.Request, optional bool) error {
 		want := sha256.Sum256([]byte(t))
 		right |= subtle.ConstantTimeCompare(given[:], want[:])
 	}
-	if right == 0 {
+	if right == 0 && (s.cfg.Valid == nil || !s.cfg.Valid(token)) {
 		return fmt.Errorf("%w: %w", ErrUnauthorized, errWrongToken)
 	}
 	return nil
+}
+
+// Token is the Bearer token of a request, or the one in ?token=.
+func Token(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		token = r.URL.Query().Get("token")
+	}
+	return strings.TrimSpace(token)
 }
 
 // authorized finds the session of a request. Its URL is a secret of 160 bits,

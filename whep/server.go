@@ -37,12 +37,13 @@ type Config struct {
 	Streams map[string]Stream // by the last part of their URL
 	Default string            // the stream of /whep itself
 
-	Tokens       []string    // any of them opens every stream; none: open to all
-	SessionToken bool        // PATCH and DELETE need the token too; the session URL alone does not do
-	CORSOrigin   string      // "*", or one origin; empty for "*"
-	TLS          *tls.Config // HTTPS when not nil; certificates come from it
-	MaxViewers   int         // sessions at a time; 0 for 32
-	PostRate     int         // POSTs per second of one address, four times as many in a burst; 0 for 10
+	Tokens       []string                // any of them opens every stream; none: open to all
+	Valid        func(token string) bool // further tokens that open every stream; with it, some token is needed; may be nil
+	SessionToken bool                    // PATCH and DELETE need the token too; the session URL alone does not do
+	CORSOrigin   string                  // "*", or one origin; empty for "*"
+	TLS          *tls.Config             // HTTPS when not nil; certificates come from it
+	MaxViewers   int                     // sessions at a time; 0 for 32
+	PostRate     int                     // POSTs per second of one address, four times as many in a burst; 0 for 10
 	ICEServers   []ICEServer
 
 	PublicIPs         []string // advertised instead of the interfaces' private addresses
@@ -50,8 +51,9 @@ type Config struct {
 	LenientPatch      bool     // accept a trickle PATCH without If-Match
 	RTCPMuxOnly       bool     // write a=rtcp-mux-only into answers, as WHEP asks
 
-	SetupTimeout time.Duration // from POST to connected; 0 for 10 s
-	Pages        http.Handler  // what is served outside /whep; may be nil
+	SetupTimeout time.Duration           // from POST to connected; 0 for 10 s
+	Pages        http.Handler            // what is served to all outside /whep; may be nil
+	Guarded      map[string]http.Handler // by path: what GET needs a token for, where there are tokens
 	Log          *slog.Logger
 }
 

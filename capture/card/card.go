@@ -75,6 +75,9 @@ func (c *Card) Next(ctx context.Context) (*capture.Frame, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if c.ended.Load() {
+		return nil, capture.ErrClosed
+	}
 	select {
 	case cv := <-c.free:
 		now := time.Now()

@@ -10,18 +10,25 @@ import (
 	"time"
 )
 
-//go:embed index.html player.js whep.js player.css
+//go:embed *.html *.js *.css
 var files embed.FS
 
-// policy lets the pages load only what this server serves (CSP level 3).
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src *; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors *"
+// policy lets the pages load and ask nothing but this server (CSP level 3).
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors *"
 
-// Handler serves the player page at / and /play/{stream}, and its files.
+// Handler serves the pages and their files: the player at / and /play/{stream},
+// the one for OBS at /obs and /obs/{stream}, and the list at /streams.html. They
+// hold nothing secret: what they show they ask for with the token of their URL.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", page("index.html"))
-	mux.HandleFunc("GET /play/{stream}", page("index.html"))
-	for _, name := range []string{"player.js", "whep.js", "player.css"} {
+	for pattern, name := range map[string]string{
+		"/{$}": "index.html", "/play/{stream}": "index.html",
+		"/obs": "obs.html", "/obs/{stream}": "obs.html",
+		"/streams.html": "streams.html",
+	} {
+		mux.HandleFunc("GET "+pattern, page(name))
+	}
+	for _, name := range []string{"player.js", "obs.js", "streams.js", "whep.js", "latency.js", "stats.js", "player.css"} {
 		mux.HandleFunc("GET /player/"+name, page(name))
 	}
 	return mux
@@ -37,6 +44,8 @@ func page(name string) http.HandlerFunc {
 		h := w.Header()
 		if strings.HasSuffix(name, ".html") {
 			h.Set("Content-Security-Policy", policy)
+			h.Set("Cross-Origin-Opener-Policy", "same-origin")
+			h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer") // the URL may carry a token

@@ -1,89 +1,111 @@
-import { play, Refusal } from "./whep.js";
+import { Player, header, here } from "./whep.js";
+import { Latency } from "./latency.js";
+import { Statistics } from "./stats.js";
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
-const stream = location.pathname.match(/^\/play\/([^/]+)$/)?.[1];
-const endpoint = (stream ? `/whep/${stream}` : "/whep") + location.search;
+const { name, token, query } = here();
+const latency = new Latency(video, token);
+const statistics = new Statistics($("statistics"), latency);
 
-let connection = null;
-let pause = 0; // ms before the next try
-let timer = 0;
+const endpoint = () => `/whep${name ? "/" + name : ""}${query.size ? "?" + query : ""}`;
+const player = new Player(video, endpoint(), token, changed);
 
-function show(state, message = "") {
+// What people can do about an answer that ends all tries.
+const advice = {
+  401: "This link has no valid token, or it has expired. Ask for a new link, or give the token:",
+  404: "There is no stream of this name here. See the list of streams.",
+  422: "This browser cannot play the stream with this choice of codec. Choose another, or auto.",
+};
+
+function changed(state, error) {
   $("state").dataset.state = state;
   $("state").textContent = state;
-  $("message").textContent = message;
+  let text = "";
+  if (state === "failed") text = advice[error.status] ?? `This page cannot play the stream: ${error.message}.`;
+  else if (error?.status === 503) text = `No place is free, trying again: ${error.message}.`;
+  else if (error) text = `Reconnecting: ${error.message}.`;
+  else if (state === "connecting" && !video.videoWidth) text = "Connecting…";
+  $("message").firstElementChild.textContent = text;
+  $("message").hidden = text === "" && state !== "failed";
+  $("ask").hidden = !(state === "failed" && error.status === 401);
+  $("list").hidden = !(state === "failed" && error.status === 404);
+  document.body.classList.toggle("stale", state !== "playing");
+  if (state !== "playing") { statistics.reset(); return; }
+  latency.receiver = player.connection.receiver;
 }
 
-async function connect() {
-  clearTimeout(timer);
-  connection?.close();
-  connection = null;
-  try {
-    connection = await play(video, endpoint, (reason) => again(reason));
-  } catch (error) {
-    if (error instanceof Refusal) refused(error);
-    else again("the server cannot be reached");
-  }
-}
-
-function refused(error) {
-  switch (error.status) {
-    case 401:
-      return show("failed", "This link has no valid token. Open the link that deskwhep printed when it started.");
-    case 404:
-    case 415:
-    case 422:
-      return show("failed", `This page cannot play the stream: ${error.message}.`);
-    default:
-      again(error.message, error.retryAfter * 1000);
-  }
-}
-
-// again tries again soon, and less often the longer it lasts.
-function again(reason, least = 0) {
-  connection = null;
-  pause = Math.max(Math.min(pause * 1.5 + 250, 2500), least || 0);
-  show("connecting", `Reconnecting: ${reason}.`);
-  timer = setTimeout(connect, pause);
-}
-
-// A laptop that slept or changed its network should not wait for timeouts.
-addEventListener("online", () => again("the network is back"));
-addEventListener("pagehide", () => connection?.close());
-addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
-
-let last = null; // the statistics of a second ago
 async function measure() {
-  const report = connection && [...(await connection.pc.getStats()).values()];
-  const rtp = report?.find((r) => r.type === "inbound-rtp" && r.kind === "video");
-  if (!rtp) { last = null; return; }
-  if (video.videoWidth) $("size").textContent = `${video.videoWidth}×${video.videoHeight}`;
-  const codec = report.find((r) => r.id === rtp.codecId);
-  if (codec) $("codec").textContent = codec.mimeType.split("/")[1];
-  if (last && rtp.timestamp > last.timestamp) {
-    const seconds = (rtp.timestamp - last.timestamp) / 1000;
-    $("fps").textContent = `${Math.round((rtp.framesDecoded - last.framesDecoded) / seconds)} fps`;
-    $("rate").textContent = `${((rtp.bytesReceived - last.bytesReceived) * 8 / seconds / 1e6).toFixed(2)} Mbit/s`;
-  }
-  last = rtp;
+  const connection = player.connection;
+  if (!connection) return;
+  latency.sync().catch(() => {});
+  const now = await statistics.read(connection.pc, video);
+  for (const [id, text] of Object.entries(now ?? {})) $(id).textContent = text;
 }
 setInterval(() => measure().catch(() => {}), 1000);
 
-video.addEventListener("playing", () => { pause = 0; show("playing"); });
-video.addEventListener("resize", () => { $("size").textContent = `${video.videoWidth}×${video.videoHeight}`; });
+// The menu of codecs, and the link to the other streams.
+async function describe() {
+  const answer = await fetch("/streams", { headers: header(token) });
+  if (!answer.ok) return;
+  const list = await answer.json();
+  const stream = list.streams.find((s) => s.name === (name || list.default));
+  if (!stream) return;
+  document.title = `${stream.name} – deskwhep`;
+  for (const codec of stream.codecs) $("codecs").add(new Option(codec.toUpperCase(), codec));
+  $("codecs").value = query.get("codec")?.toLowerCase() ?? "";
+}
+
+function choose() {
+  if ($("codecs").value) query.set("codec", $("codecs").value);
+  else query.delete("codec");
+  const url = new URL(location.href);
+  if ($("codecs").value) url.searchParams.set("codec", $("codecs").value);
+  else url.searchParams.delete("codec");
+  history.replaceState(null, "", url);
+  player.endpoint = endpoint();
+  player.start();
+}
 
 function scale() {
   const pixels = document.body.classList.toggle("pixels");
+  // One pixel of the stream on one of the screen, also where the page is scaled.
+  video.style.width = pixels ? `${video.videoWidth / devicePixelRatio}px` : "";
   $("scale").textContent = pixels ? "1:1" : "fit";
 }
 function full() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else video.requestFullscreen?.();
+  else if (document.documentElement.requestFullscreen) document.documentElement.requestFullscreen();
+  else video.webkitEnterFullscreen?.(); // iPhones show only the video so
 }
+function numbers() {
+  $("statistics").hidden = !$("statistics").hidden;
+  $("numbers").setAttribute("aria-pressed", String(!$("statistics").hidden));
+  measure().catch(() => {});
+}
+
+video.addEventListener("resize", () => {
+  $("size").textContent = `${video.videoWidth}×${video.videoHeight}`;
+  if (document.body.classList.contains("pixels")) video.style.width = `${video.videoWidth / devicePixelRatio}px`;
+});
+document.addEventListener("fullscreenchange", () => document.body.classList.toggle("full", Boolean(document.fullscreenElement)));
+$("codecs").addEventListener("change", choose);
 $("scale").addEventListener("click", scale);
 $("full").addEventListener("click", full);
+$("numbers").addEventListener("click", numbers);
 video.addEventListener("dblclick", full);
-addEventListener("keydown", (event) => { if (event.key === "f" && !event.ctrlKey && !event.metaKey) scale(); });
+video.addEventListener("click", () => video.play().catch(() => {})); // where pages may not start it
+$("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const url = new URL(location.href);
+  url.searchParams.set("token", $("token").value.trim());
+  location.replace(url);
+});
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
+  ({ f: full, 1: scale, s: numbers })[event.key]?.();
+});
+for (const link of document.querySelectorAll("a.streams")) link.search = token ? `?token=${encodeURIComponent(token)}` : "";
 
-connect();
+player.start();
+describe().catch(() => {});

@@ -1,4 +1,5 @@
-// A WHEP player (draft-ietf-wish-whep): one connection, from POST to DELETE.
+// A WHEP player (draft-ietf-wish-whep) that keeps playing: whatever ends the
+// connection, it tries again until the server says that there is no point.
 
 // Refusal is an answer of the server that is not 201.
 export class Refusal extends Error {
@@ -9,47 +10,192 @@ export class Refusal extends Error {
   }
 }
 
-// play connects a video element to a WHEP endpoint. The offer is posted at once,
+const captureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+const silence = 1200; // ms without a packet before the server is asked
+const unreachable = 8000; // ms for a connection to come about
+const retryFirst = 250, retryMost = 1000, retryLong = 3000; // ms; long after a minute
+
+// header carries the token, which so stays out of the URLs that servers log.
+export function header(token) {
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+// connect posts an offer and plays the answer. The offer goes out at once,
 // without candidates: the server answers on the path that the browser's checks
-// take. It returns { pc, close }; ended(reason) is called once, when the
-// connection is over. Errors are Refusal, or the network's.
-export async function play(video, endpoint, ended) {
+// take. It returns { pc, receiver, location }; errors are Refusal, or the network's.
+async function connect(video, endpoint, token, signal) {
   const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-  let location = null, over = false;
-  const finish = (reason) => {
-    if (over) return;
-    over = true;
-    pc.close();
-    if (location) fetch(location, { method: "DELETE", keepalive: true }).catch(() => {});
-    if (reason) ended(reason);
-  };
+  const stop = () => pc.close();
+  signal.addEventListener("abort", stop);
   try {
-    pc.addTransceiver("video", { direction: "recvonly" });
+    const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
+    askCaptureTime(transceiver);
     pc.addTransceiver("audio", { direction: "recvonly" });
-    pc.ontrack = ({ track, streams, receiver }) => {
-      if (track.kind === "video") {
-        if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-        video.srcObject = new MediaStream([track]);
-      }
-    };
-    pc.onconnectionstatechange = () => {
-      if (pc.connectionState === "failed" || pc.connectionState === "closed") finish("the connection was lost");
+    pc.ontrack = ({ track, receiver }) => {
+      if (track.kind !== "video") return;
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
+      video.srcObject = new MediaStream([track]);
     };
     await pc.setLocalDescription();
     const answer = await fetch(endpoint, {
       method: "POST",
-      headers: { "Content-Type": "application/sdp" },
+      headers: { "Content-Type": "application/sdp", ...header(token) },
       body: pc.localDescription.sdp,
+      signal,
     });
     if (answer.status !== 201) {
       const problem = await answer.json().catch(() => ({}));
       throw new Refusal(answer.status, problem.detail, Number(answer.headers.get("Retry-After") ?? NaN));
     }
-    location = new URL(answer.headers.get("Location"), answer.url);
+    const location = new URL(answer.headers.get("Location"), answer.url);
     await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    return { pc, receiver: transceiver.receiver, location };
   } catch (error) {
-    finish();
+    pc.close();
     throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
-  return { pc, close: () => finish() };
+}
+
+// askCaptureTime asks for the time of capture with each picture, where the
+// browser can.
+function askCaptureTime(transceiver) {
+  const list = transceiver.getHeaderExtensionsToNegotiate?.();
+  const wanted = list?.find((e) => e.uri === captureTime);
+  if (!wanted) return;
+  wanted.direction = "sendrecv";
+  try { transceiver.setHeaderExtensionsToNegotiate(list); } catch { /* it is as it was */ }
+}
+
+// Player keeps a video element playing. changed(state, error) is called with
+// "connecting", "playing" or "failed"; error is a Refusal or another Error, or
+// nothing. After "failed" only start() tries again.
+export class Player {
+  constructor(video, endpoint, token, changed) {
+    Object.assign(this, { video, endpoint, token, changed });
+    this.connection = null;
+    this.abort = new AbortController();
+    this.failures = 0;
+    this.since = 0; // when the trouble began
+    this.timer = 0;
+    this.heard = { packets: -1, at: 0 };
+    video.addEventListener("playing", () => this.plays());
+    addEventListener("online", () => this.check());
+    navigator.connection?.addEventListener?.("change", () => this.check());
+    addEventListener("pagehide", () => this.stop());
+    addEventListener("pageshow", (event) => { if (event.persisted) this.start(); });
+    let tick = performance.timeOrigin + performance.now();
+    setInterval(() => {
+      const now = Date.now();
+      if (Math.abs(now - tick) > 5000) this.check(); // the machine slept
+      tick = now;
+      this.listen().catch(() => {});
+    }, 500);
+  }
+
+  // start connects, anew if there is a connection.
+  async start() {
+    this.stop();
+    const abort = this.abort;
+    this.changed("connecting");
+    const late = setTimeout(() => abort.abort(new Error("the server does not answer")), 10000);
+    try {
+      const c = await connect(this.video, this.endpoint, this.token, abort.signal);
+      if (abort !== this.abort) return this.end(c);
+      this.connection = c;
+      this.heard = { packets: -1, at: performance.now() };
+      c.pc.onconnectionstatechange = () => {
+        if (c !== this.connection) return;
+        const state = c.pc.connectionState;
+        if (state === "failed" || state === "closed") this.again(new Error("the connection was lost"));
+        else if (state === "disconnected") this.check();
+      };
+    } catch (error) {
+      if (abort !== this.abort) return;
+      if (error instanceof Refusal && ![409, 429, 500, 502, 503, 504].includes(error.status)) this.changed("failed", error);
+      else this.again(error instanceof Refusal ? error : new Error("the server cannot be reached"));
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.abort.abort();
+    this.abort = new AbortController();
+    this.end(this.connection);
+    this.connection = null;
+  }
+
+  end(connection) {
+    if (!connection) return;
+    connection.pc.close();
+    fetch(connection.location, { method: "DELETE", headers: header(this.token), keepalive: true }).catch(() => {});
+  }
+
+  plays() {
+    this.failures = 0;
+    if (this.connection) this.changed("playing");
+  }
+
+  // again tries again soon, a little less often the longer it lasts.
+  again(error) {
+    this.stop();
+    if (this.failures++ === 0) this.since = performance.now();
+    const most = performance.now() - this.since > 60000 ? retryLong : retryMost;
+    let pause = Math.min(retryFirst * 2 ** (this.failures - 1), most);
+    if (error.retryAfter > 0) pause = Math.max(pause, error.retryAfter * 1000);
+    this.changed("connecting", error);
+    this.timer = setTimeout(() => this.start(), pause);
+  }
+
+  // check finds out whether the session still lives when there is doubt. A
+  // server that has forgotten it, or is gone, is asked for a new one.
+  async check() {
+    const c = this.connection;
+    if (!c || c.checking) return;
+    c.checking = true;
+    const dead = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(1000) })
+      .then((r) => (r.status === 404 ? "the server was restarted" : ""), () => "the server cannot be reached");
+    c.checking = false;
+    if (c !== this.connection) return;
+    const cut = c.pc.connectionState === "disconnected" ? "the network has changed" : "";
+    if (dead || cut) this.again(new Error(dead || cut));
+  }
+
+  // listen notices silence before the browser does: neither media nor answers
+  // to its connectivity checks.
+  async listen() {
+    const c = this.connection;
+    if (!c) return;
+    if (c.pc.connectionState !== "connected" && c.pc.connectionState !== "disconnected") {
+      if (performance.now() - this.heard.at > unreachable) {
+        this.again(new Error("the server answers, but no media comes through; a firewall may block its UDP and TCP port"));
+      }
+      return;
+    }
+    let packets = 0;
+    for (const r of (await c.pc.getStats()).values()) {
+      if (r.type === "candidate-pair" && r.nominated) packets += r.packetsReceived ?? r.bytesReceived;
+      if (r.type === "candidate-pair" && r.nominated) packets += r.responsesReceived ?? 0;
+      if (r.type === "remote-outbound-rtp") packets += r.reportsSent ?? 0;
+    }
+    if (c !== this.connection) return;
+    const now = performance.now();
+    if (packets !== this.heard.packets) this.heard = { packets, at: now };
+    else if (now - this.heard.at > silence) {
+      this.heard.at = now;
+      this.check();
+    }
+  }
+}
+
+// here tells what the page's URL asks for.
+export function here() {
+  const query = new URLSearchParams(location.search);
+  const [, , name = ""] = location.pathname.split("/"); // /play/NAME, /obs/NAME
+  const token = query.get("token") ?? "";
+  query.delete("token");
+  return { name, token, query, endpoint: `/whep${name ? "/" + name : ""}${query.size ? "?" + query : ""}` };
 }

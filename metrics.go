@@ -1,0 +1,139 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"deskwhep/whep"
+)
+
+// The metrics, which docs/metrics.md explains. What is counted elsewhere is read
+// when it is asked for.
+var (
+	infoDesc     = describe("build_info", "The version that runs; always 1.", "version")
+	viewersDesc  = describe("viewers", "Sessions at this moment.", "stream")
+	cardDesc     = describe("card", "Whether viewers see the card instead of the screen.", "stream")
+	framesDesc   = describe("captured_frames_total", "Frames that were captured.", "stream")
+	unitsDesc    = describe("encoded_frames_total", "Pictures that left the encoders.", "stream", "codec")
+	bytesDesc    = describe("encoded_bytes_total", "Bytes of the encoded pictures, each counted once however many watch.", "stream", "codec")
+	droppedDesc  = describe("encoder_dropped_frames_total", "Pictures that the encoders dropped to hold the rate.", "stream", "codec")
+	failuresDesc = describe("encoder_failures_total", "Errors of the encoders.", "stream", "codec")
+	keysDesc     = describe("keyframes_total", "Key frames among the encoded pictures.", "stream", "codec")
+	requestsDesc = describe("keyframe_requests_total", "Requests for key frames; one key frame serves all that come meanwhile.", "stream", "codec", "reason")
+	timeDesc     = describe("encode_seconds", "Time that a picture takes to encode, smoothed.", "stream", "codec")
+	rttDesc      = describe("viewer_rtt_seconds", "Round trips of the viewers who watch at this moment.", "stream")
+	lossDesc     = describe("viewer_loss_ratio", "Shares of lost packets, as those viewers last reported.", "stream")
+	rateDesc     = describe("viewer_bits_per_second", "Rates of video sent to those viewers.", "stream")
+	waitDesc     = describe("viewer_queue_seconds", "How long the oldest picture has waited to be sent to each of those viewers.", "stream")
+	intervalDesc = describe("frame_interval_seconds", "Shortest time between pictures; it grows while encoding takes too long.", "stream", "codec")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("deskwhep_"+name, help, labels, nil)
+}
+
+// metrics serves what Prometheus collects.
+func (s *site) metrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(s, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Describe implements prometheus.Collector.
+func (s *site) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{infoDesc, viewersDesc, cardDesc, framesDesc, unitsDesc, bytesDesc, droppedDesc,
+		failuresDesc, keysDesc, requestsDesc, timeDesc, intervalDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *site) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(infoDesc, 1, version)
+	viewers := map[string][]whep.ViewerStatus{}
+	for _, v := range s.server.ViewerStatus() {
+		viewers[v.Stream] = append(viewers[v.Stream], v)
+	}
+	for _, on := range s.shows {
+		status := on.feed.Status()
+		gauge(viewersDesc, float64(len(viewers[on.name])), on.name)
+		overViewers(out, on.name, viewers[on.name])
+		card := 0.0
+		if status.Trouble != "" {
+			card = 1
+		}
+		gauge(cardDesc, card, on.name)
+		counter(framesDesc, status.Frames, on.name)
+		for codec, t := range on.encoded.Totals() {
+			labels := []string{on.name, string(codec)}
+			counter(unitsDesc, t.Units, labels...)
+			counter(bytesDesc, t.Bytes, labels...)
+			counter(droppedDesc, t.Dropped, labels...)
+			counter(failuresDesc, t.Failures, labels...)
+			counter(keysDesc, t.Keys, labels...)
+			for reason, n := range t.KeyReasons {
+				counter(requestsDesc, n, on.name, string(codec), reason)
+			}
+		}
+		shown := map[string]bool{} // two sizes of a codec are one series
+		for _, h := range on.encoded.Status() {
+			if h.Running && !shown[string(h.Codec)] {
+				shown[string(h.Codec)] = true
+				gauge(timeDesc, h.EncodeTime.Seconds(), on.name, string(h.Codec))
+				gauge(intervalDesc, h.Interval.Seconds(), on.name, string(h.Codec))
+			}
+		}
+	}
+}
+
+// The limits of the histograms' buckets.
+var (
+	rttBuckets  = []float64{.001, .003, .01, .03, .1, .3, 1}
+	lossBuckets = []float64{0, .001, .003, .01, .03, .1, .3}
+	rateBuckets = []float64{0, 30e3, 100e3, 300e3, 1e6, 3e6, 10e6, 30e6}
+	waitBuckets = []float64{0, .003, .01, .03, .1, .3, 1}
+)
+
+// overViewers makes histograms over the viewers of a stream at this moment: no
+// series belongs to one viewer.
+func overViewers(out chan<- prometheus.Metric, stream string, viewers []whep.ViewerStatus) {
+	for _, h := range []struct {
+		desc    *prometheus.Desc
+		buckets []float64
+		value   func(v *whep.ViewerStatus) float64
+	}{
+		{rttDesc, rttBuckets, func(v *whep.ViewerStatus) float64 { return v.RTT / 1000 }},
+		{lossDesc, lossBuckets, func(v *whep.ViewerStatus) float64 { return v.Loss }},
+		{rateDesc, rateBuckets, func(v *whep.ViewerStatus) float64 { return v.Rate }},
+		{waitDesc, waitBuckets, func(v *whep.ViewerStatus) float64 { return v.Queue / 1000 }},
+	} {
+		below := map[float64]uint64{}
+		sum, count := 0.0, uint64(0)
+		for _, limit := range h.buckets {
+			below[limit] = 0
+		}
+		for i := range viewers {
+			if !viewers[i].Connected {
+				continue
+			}
+			v := h.value(&viewers[i])
+			sum += v
+			count++
+			for _, limit := range h.buckets {
+				if v <= limit {
+					below[limit]++
+				}
+			}
+		}
+		out <- prometheus.MustNewConstHistogram(h.desc, count, sum, below, stream)
+	}
+}
