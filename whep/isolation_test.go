@@ -371,7 +371,7 @@ func TestNarrowPath(t *testing.T) {
 		whole, keys, st.Path/1e3, st.Dropped, st.Repaired, st.Nacked, in.hub.Status().KeyReasons)
 }
 
-// TestStalledTCPViewer plays over TCP and stops reading.
+// TestStalledTCPViewer plays over TCP, stops reading, and goes on.
 func TestStalledTCPViewer(t *testing.T) {
 	t.Parallel()
 	src := encodetest.New(20000, 16000) // 4 Mbit/s, to fill its buffers soon
@@ -392,7 +392,14 @@ func TestStalledTCPViewer(t *testing.T) {
 				return true
 			}
 		}
-		return in.Viewers() == len(others) // or it is given up
+		return false
+	})
+	good(t, others, time.Since(began))
+	_, _, before := bad.count()
+	r.release()
+	eventually(t, "the viewer is shown a new key frame when it reads again", func() bool {
+		_, _, keys := bad.count()
+		return keys > before
 	})
 	good(t, others, time.Since(began))
 }
