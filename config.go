@@ -132,7 +132,7 @@ func (f *file) read(node *yaml.Node, flags reflect.Type, except ...string) map[s
 			f.refuse(key.Line, "%s is set in line %d already; leave one out", key.Value, first.line)
 			continue
 		}
-		text, ok := scalar(v)
+		text, ok := scalar(v, separator(flags, key.Value))
 		if !ok {
 			f.refuse(v.Line, "%s must be one value, or a list of values", key.Value)
 			continue
@@ -146,8 +146,8 @@ func (f *file) read(node *yaml.Node, flags reflect.Type, except ...string) map[s
 	return values
 }
 
-// scalar is the text of a value or of a list of them.
-func scalar(node *yaml.Node) (string, bool) {
+// scalar is the text of a value, or of a list of them as the flag separates it.
+func scalar(node *yaml.Node, separator rune) (string, bool) {
 	switch node.Kind {
 	case yaml.ScalarNode:
 		return node.Value, node.Tag != "!!null"
@@ -159,7 +159,7 @@ func scalar(node *yaml.Node) (string, bool) {
 			}
 			parts = append(parts, n.Value)
 		}
-		return kong.JoinEscaped(parts, ','), len(parts) > 0
+		return kong.JoinEscaped(parts, separator), len(parts) > 0
 	}
 	return "", false
 }
@@ -181,15 +181,30 @@ func flagParser(target any) (*kong.Kong, error) {
 	return kong.New(target, kong.Name("deskwhep"), kong.NoDefaultHelp(), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
 }
 
-func flagNames(flags reflect.Type) (names []string) {
+// flagsOf are the flags in a struct, in the order of its fields.
+func flagsOf(flags reflect.Type) []*kong.Flag {
 	k, err := flagParser(reflect.New(flags).Interface())
 	if err != nil {
 		return nil
 	}
-	for _, f := range k.Model.Flags {
+	return k.Model.Flags
+}
+
+func flagNames(flags reflect.Type) (names []string) {
+	for _, f := range flagsOf(flags) {
 		names = append(names, f.Name)
 	}
 	return names
+}
+
+// separator is what stands between the values of a flag that has many.
+func separator(flags reflect.Type, name string) rune {
+	for _, f := range flagsOf(flags) {
+		if f.Name == name {
+			return f.Tag.Sep
+		}
+	}
+	return ','
 }
 
 // parse reads one flag's value; it returns a struct of the given type with it.

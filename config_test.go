@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,7 @@ func TestStreamsOfTheFile(t *testing.T) {
 func TestSettingsOfOneFlag(t *testing.T) {
 	desktop := picture{Source: "x11", Display: ":5", Target: "desktop", Cursor: "embedded", FPS: 30, Codecs: encode.Available(), Bitrate: 1e6, MaxEncoders: 2}
 	for name, text := range map[string]string{"source": "card", "display": ":7", "target": "monitor:A", "cursor": "hidden",
-		"fps": "5", "max-size": "100x50", "codecs": "vp8", "bitrate": "2M", "max-encoders": "4"} {
+		"fps": "5", "max-size": "100x50", "codecs": "vp8", "bitrate": "2M", "max-encoders": "4", "mask": "1,2,3,4;5,6,7,8"} {
 		s := fileStream{values: map[string]value{name: {text: text}}}
 		p, _ := s.over(desktop)
 		want, err := parse(pictureType, name, text)
@@ -119,7 +120,7 @@ func TestSettingsOfOneFlag(t *testing.T) {
 		got := map[string]bool{
 			"source": p.Source == w.Source, "display": p.Display == w.Display, "target": p.Target == w.Target, "cursor": p.Cursor == w.Cursor,
 			"fps": p.FPS == w.FPS, "max-size": p.MaxSize == w.MaxSize, "codecs": len(p.Codecs) == 1 && p.Codecs[0] == "vp8",
-			"bitrate": p.Bitrate == w.Bitrate, "max-encoders": p.MaxEncoders == w.MaxEncoders,
+			"bitrate": p.Bitrate == w.Bitrate, "max-encoders": p.MaxEncoders == w.MaxEncoders, "mask": slices.Equal(p.Mask, []string{"1,2,3,4", "5,6,7,8"}),
 		}
 		if !got[name] {
 			t.Errorf("%s: %s did not reach its field: %+v", name, text, p)

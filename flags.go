@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"deskwhep/capture/mask"
 	"deskwhep/capture/x11"
 	"deskwhep/encode"
 	"deskwhep/whep"
@@ -26,6 +27,7 @@ type picture struct {
 	Display     string         `group:"Picture" placeholder:":0" help:"Display to capture; $DISPLAY or $WAYLAND_DISPLAY if not given."`
 	Target      string         `group:"Picture" default:"desktop" placeholder:"TARGET" help:"desktop, monitor:NAME, region:X,Y,W,H or window:ID; deskwhep monitors lists the names."`
 	Cursor      string         `group:"Picture" default:"embedded" enum:"embedded,hidden" help:"The mouse cursor: embedded or hidden."`
+	Mask        []string       `group:"Picture" sep:";" placeholder:"X,Y,W,H" help:"Hide a rectangle of the picture, in its pixels before scaling (repeatable)."`
 	FPS         int            `group:"Picture" default:"30" help:"Frames per second at most."`
 	MaxSize     size           `group:"Picture" placeholder:"WxH" help:"Scale larger pictures down to fit, such as 1920x1080."`
 	Codecs      []encode.Codec `group:"Picture" default:"vp9,h264,vp8,av1" help:"Codecs that players may get, the best first."`
@@ -118,6 +120,11 @@ func (p *picture) check() (list []finding) {
 	}
 	if len(p.Codecs) == 0 {
 		wrong("codecs", "there must be one; choose from %v", encode.Available())
+	}
+	for _, text := range p.Mask {
+		if _, err := mask.Parse(text); err != nil {
+			wrong("mask", "%v", err)
+		}
 	}
 	target, err := x11.ParseTarget(p.Target)
 	switch {

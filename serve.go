@@ -53,7 +53,7 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	if err != nil {
 		return err
 	}
-	site := &site{started: time.Now()}
+	site := &site{privacy: newPrivacy()}
 	cfg := whep.Config{
 		Streams: map[string]whep.Stream{}, Default: "desktop",
 		Tokens: tokens, SessionToken: s.SessionAuth == "token", CORSOrigin: s.CORSOrigin,
@@ -70,7 +70,7 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	}
 	var parts []func(context.Context) error
 	for _, one := range streams {
-		on := one.start(log.With("stream", one.name))
+		on := one.start(site.privacy, log.With("stream", one.name))
 		site.shows = append(site.shows, on)
 		cfg.Streams[one.name] = on.encoded
 		parts = append(parts, on.feed.Run, on.encoded.Run)
@@ -84,25 +84,37 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	}
 	s.greet(screen, site.server.Addr(), tokens, certificate, streams)
 	g.Go(func() error { return screen.status(ctx, site.line) })
+	g.Go(func() error {
+		return site.privacy.follow(ctx, func(paused bool) { log.Info("pause", "paused", paused) })
+	})
 	return g.Wait()
 }
 
-// start makes a feed and the encoders of what it shows.
-func (one stream) start(log *slog.Logger) *show {
+// start makes a feed and the encoders of what it shows. All but the card can be
+// paused.
+func (one stream) start(privacy *privacy, log *slog.Logger) *show {
 	p := one.picture
-	feed := capture.NewFeed(capture.FeedConfig{
-		Open: p.open,
+	on := &show{stream: one}
+	open := p.openMasked
+	if one.name != "card" {
+		open = func(context.Context) (capture.Source, error) {
+			return &discreet{privacy: privacy, open: p.openMasked, changed: func() { on.encoded.RequestKeyframe("pause") }}, nil
+		}
+	}
+	on.feed = capture.NewFeed(capture.FeedConfig{
+		Open: open,
 		Card: func(size image.Point, reason func() string) capture.Source {
 			return p.card(size, func() string { return "No picture of the desktop: " + reason() + "." })
 		},
 		FPS: float64(p.FPS), Linger: linger, Log: log,
 	})
-	return &show{one, feed, encode.NewStream(encode.StreamConfig{
-		Watch:  func() encode.Tap { return feed.Watch() },
-		Size:   func() image.Point { return feed.Status().Info.Size },
+	on.encoded = encode.NewStream(encode.StreamConfig{
+		Watch:  func() encode.Tap { return on.feed.Watch() },
+		Size:   func() image.Point { return on.feed.Status().Info.Size },
 		Codecs: p.Codecs, FPS: p.FPS, Bitrate: int(p.Bitrate), MaxSize: image.Point(p.MaxSize), MaxEncoders: p.MaxEncoders,
 		Linger: linger, Log: log,
-	})}
+	})
+	return on
 }
 
 // logger logs to out as the flags ask.

@@ -15,7 +15,7 @@ import (
 
 // site is what the program serves beside WHEP.
 type site struct {
-	started time.Time
+	privacy *privacy
 	shows   []*show      // the desktop first; static once served
 	server  *whep.Server // set before anything is served
 
@@ -49,11 +49,13 @@ func (s *site) guarded() map[string]http.Handler {
 
 func (s *site) health(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
+	paused, _ := s.privacy.now()
 	write(w, struct {
 		Status  string `json:"status"`
 		Streams int    `json:"streams"`
 		Viewers int    `json:"viewers"`
-	}{"ok", len(s.shows), s.server.Viewers()})
+		Paused  bool   `json:"paused"`
+	}{"ok", len(s.shows), s.server.Viewers(), paused})
 }
 
 // now is the server's clock, with which pages measure latency.
@@ -128,9 +130,13 @@ func (s *site) line() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	viewers := s.server.Viewers()
+	state := ""
+	if paused, _ := s.privacy.now(); paused {
+		state = "PAUSED | "
+	}
 	if viewers == 0 {
 		s.last = sums{}
-		return "nobody is watching"
+		return state + "nobody is watching"
 	}
 	next := sums{at: time.Now()}
 	var running []string
@@ -145,7 +151,7 @@ func (s *site) line() string {
 			}
 		}
 	}
-	text := fmt.Sprintf("%d watching", viewers)
+	text := fmt.Sprintf("%s%d watching", state, viewers)
 	if before := s.last; !before.at.IsZero() {
 		seconds := next.at.Sub(before.at).Seconds()
 		text += fmt.Sprintf(" | %.0f fps | %.2f Mbit/s each",

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"deskwhep/capture"
+	"deskwhep/capture/mask"
 	"deskwhep/capture/screen"
 	"deskwhep/capture/wayland"
 	"deskwhep/capture/x11"
@@ -36,6 +37,23 @@ func environment() session {
 	}
 	e.isWayland = e.wayland != "" || os.Getenv("XDG_SESSION_TYPE") == "wayland"
 	return e
+}
+
+// openMasked opens the source and hides what is to be hidden of it.
+func (p *picture) openMasked(ctx context.Context) (capture.Source, error) {
+	var hidden []image.Rectangle
+	for _, text := range p.Mask {
+		r, err := mask.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		hidden = append(hidden, r)
+	}
+	src, err := p.open(ctx)
+	if err != nil || len(hidden) == 0 {
+		return src, err
+	}
+	return mask.New(src, hidden), nil
 }
 
 // open opens the source that the flags ask for.

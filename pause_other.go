@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "os"
+
+// pauseSignals: there are none here.
+var pauseSignals []os.Signal
