@@ -15,9 +15,10 @@ static encoder *begin(const work *w) {
 	return e;
 }
 
-static int encode(encoder *e, const work *w, int i, const uint8_t *y, const uint8_t *u, const uint8_t *v, int stride_y, int stride_c) {
+static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
 	packet out;
-	return bare_aom_encode(e, y, u, v, stride_y, stride_c, (int64_t)i * 90000 / w->fps, 90000 / w->fps, i == 0, &out) != NULL;
+	if (bare_aom_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns * 9 / 100000, 90000 / w->fps, key, &out)) return -1;
+	return out.size;
 }
 
-int64_t bare_av1(const work *w) { return run(w, begin, bare_aom_close, encode); }
+int bare_av1(work *w) { return run(w, begin, bare_aom_close, encode); }

@@ -18,10 +18,10 @@ import (
 	"unsafe"
 )
 
-// Encode is the CPU time that a codec's library takes for pictures of the given
-// size in I420 without padding, which lie one behind the other. The first one
-// becomes a key frame.
-func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte) (time.Duration, error) {
+// Encode encodes pictures of the given size, in I420 without padding and one
+// behind the other, of which the first becomes a key frame. It tells the CPU
+// time, and the bytes of all.
+func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte) (spent time.Duration, bytes int, err error) {
 	each := size.X*size.Y + 2*((size.X+1)/2*((size.Y+1)/2))
 	var pin runtime.Pinner
 	defer pin.Unpin()
@@ -30,21 +30,21 @@ func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte) (
 		pictures: (*C.uint8_t)(&pictures[0]), n: C.int(len(pictures) / each),
 		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps),
 	}
-	spent := C.int64_t(-1)
+	failed := C.int(1)
 	switch codec {
 	case "vp8":
-		spent = C.bare_vp8(&w)
+		failed = C.bare_vp8(&w)
 	case "vp9":
-		spent = C.bare_vp9(&w)
+		failed = C.bare_vp9(&w)
 	case "av1":
-		spent = C.bare_av1(&w)
+		failed = C.bare_av1(&w)
 	case "h264":
-		spent = C.bare_h264(&w)
+		failed = C.bare_h264(&w)
 	}
-	if spent < 0 {
-		return 0, fmt.Errorf("%s from C alone failed", codec)
+	if failed != 0 {
+		return 0, 0, fmt.Errorf("%s from C alone failed", codec)
 	}
-	return time.Duration(spent), nil
+	return time.Duration(w.ns), int(w.bytes), nil
 }
 
 // Convert is the CPU time that libyuv takes to convert a BGRX frame n times.

@@ -6,13 +6,16 @@ typedef struct {
 	const uint8_t *pictures;
 	int n, width, height;
 	int bitrate, fps;
+
+	int64_t ns;    // out: the CPU time
+	int64_t bytes; // out: the sum of the encoded pictures
 } work;
 
-// Encode all pictures; these return the CPU time in ns, or -1.
-int64_t bare_vp8(const work *w);
-int64_t bare_vp9(const work *w);
-int64_t bare_av1(const work *w);
-int64_t bare_h264(const work *w);
+// Encode all pictures; these return whether that has failed.
+int bare_vp8(work *w);
+int bare_vp9(work *w);
+int bare_av1(work *w);
+int bare_h264(work *w);
 
 // Converts a BGRX frame to I420 n times and returns the CPU time in ns.
 int64_t bare_convert(const uint8_t *frame, int stride, uint8_t *i420, int width, int height, int n);

@@ -1,20 +1,20 @@
 #include "bare.h"
 
-// Opens an encoder, encodes all pictures with it, and closes it. encode returns
-// whether it has failed.
-static inline int64_t run(const work *w, encoder *(*open)(const work *), void (*close)(encoder *),
-	int (*encode)(encoder *e, const work *w, int i, const uint8_t *y, const uint8_t *u, const uint8_t *v, int stride_y, int stride_c)) {
-	int64_t begin = cpu();
+// Opens an encoder, encodes all pictures with it, and closes it. encode takes
+// the time in ns and returns the bytes of a picture, or -1.
+static inline int run(work *w, encoder *(*open)(const work *), void (*close)(encoder *),
+	int64_t (*encode)(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v)) {
+	size_t luma = (size_t)w->width * w->height, chroma = (size_t)((w->width + 1) / 2) * ((w->height + 1) / 2);
+	int64_t begin = cpu(), bytes = 0;
 	encoder *e = open(w);
-	if (!e) return -1;
-	int stride_c = (w->width + 1) / 2;
-	size_t luma = (size_t)w->width * w->height, chroma = (size_t)stride_c * ((w->height + 1) / 2);
-	int failed = 0;
-	for (int i = 0; i < w->n && !failed; i++) {
+	if (!e) return 1;
+	w->bytes = 0;
+	for (int i = 0; i < w->n && bytes >= 0; i++) {
 		const uint8_t *y = w->pictures + i * (luma + 2 * chroma);
-		failed = encode(e, w, i, y, y + luma, y + luma + chroma, w->width, stride_c);
+		bytes = encode(e, w, i * (1000000000LL / w->fps), i == 0, y, y + luma, y + luma + chroma);
+		w->bytes += bytes;
 	}
-	int64_t spent = cpu() - begin;
+	w->ns = cpu() - begin;
 	close(e);
-	return failed ? -1 : spent;
+	return bytes < 0;
 }

@@ -21,11 +21,12 @@ static encoder *open9(const work *w) {
 	return e;
 }
 
-static int encode(encoder *e, const work *w, int i, const uint8_t *y, const uint8_t *u, const uint8_t *v, int stride_y, int stride_c) {
+static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
 	packet out;
-	return bare_vpx_encode(e, y, u, v, stride_y, stride_c, (int64_t)i * 90000 / w->fps, 90000 / w->fps,
-		i ? BASE : KEY, NULL, &out) != NULL;
+	if (bare_vpx_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns * 9 / 100000, 90000 / w->fps, key ? KEY : BASE, NULL, &out))
+		return -1;
+	return out.size;
 }
 
-int64_t bare_vp8(const work *w) { return run(w, open8, bare_vpx_close, encode); }
-int64_t bare_vp9(const work *w) { return run(w, open9, bare_vpx_close, encode); }
+int bare_vp8(work *w) { return run(w, open8, bare_vpx_close, encode); }
+int bare_vp9(work *w) { return run(w, open9, bare_vpx_close, encode); }
