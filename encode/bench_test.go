@@ -95,14 +95,28 @@ func BenchmarkEncode(b *testing.B) {
 		for _, m := range materials {
 			b.Run(string(codec)+"/"+m.name, func(b *testing.B) {
 				for b.Loop() {
-					benchEncode(b, codec, m)
+					benchEncode(b, codec, m, false)
 				}
 			})
 		}
 	}
 }
 
-func benchEncode(b *testing.B, codec Codec, m material) {
+// BenchmarkLayers is BenchmarkEncode while some viewer goes without the top
+// layer; it gets Mbit/s-base.
+func BenchmarkLayers(b *testing.B) {
+	for _, codec := range []Codec{VP9, VP8} {
+		for _, m := range materials[1:] {
+			b.Run(string(codec)+"/"+m.name, func(b *testing.B) {
+				for b.Loop() {
+					benchEncode(b, codec, m, true)
+				}
+			})
+		}
+	}
+}
+
+func benchEncode(b *testing.B, codec Codec, m material, layered bool) {
 	runtime.LockOSThread() // the times are the thread's
 	defer runtime.UnlockOSThread()
 	e, _, err := NewEncoder(codec, 4e6, 30)
@@ -113,7 +127,8 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 	var data [][]byte
 	var cost []time.Duration
 	var shown []bool // per picture
-	var bits, keyBytes, last, after int
+	var bits, baseBits, keyBytes, last, after int
+	alone := false
 	var keyCost time.Duration
 	start := time.Now()
 	clock := start
@@ -121,12 +136,17 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 	m.play(func(d *desk, p *yuv.Picture, at time.Duration, moving bool) {
 		clock = clock.Add(pace(at-before, time.Second/30, moving))
 		before = at
+		encode := func() ([]byte, bool, error) { return e.Encode(p, &d.damage, len(data) == 0, clock) }
+		alone = moving && !alone
+		if layered && moving && !alone {
+			encode = func() ([]byte, bool, error) { return e.(SpareEncoder).EncodeSpare(p, &d.damage, clock) }
+		}
 		begin := threadTime()
-		out, key, err := e.Encode(p, &d.damage, len(data) == 0, clock)
+		out, key, err := encode()
 		took := threadTime() - begin
 		for try := 0; !moving && len(out) == 0 && err == nil && try < 5; try++ { // as a hub does
 			clock = clock.Add(time.Second / 30)
-			out, key, err = e.Encode(p, &d.damage, len(data) == 0, clock)
+			out, key, err = encode()
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -138,6 +158,9 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 		case moving:
 			cost = append(cost, took)
 			bits += 8 * len(out)
+			if alone {
+				baseBits += 8 * len(out)
+			}
 			last, after = len(shown), 0
 		default:
 			after += len(out)
@@ -150,6 +173,9 @@ func benchEncode(b *testing.B, codec Codec, m material) {
 	b.ReportMetric(quantile(cost, 0.5), "ms-p50")
 	b.ReportMetric(quantile(cost, 0.95), "ms-p95")
 	b.ReportMetric(float64(bits)/movingFrames*30/1e6, "Mbit/s")
+	if layered {
+		b.ReportMetric(float64(baseBits)/movingFrames*30/1e6, "Mbit/s-base")
+	}
 	b.ReportMetric(float64(after)/1000, "kB-topoff")
 	b.ReportMetric(float64(keyBytes)/1000, "kB-key")
 	b.ReportMetric(float64(keyCost.Microseconds())/1000, "ms-key")

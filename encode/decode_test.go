@@ -26,7 +26,13 @@ type recording struct {
 // encode encodes p and keeps both.
 func (r *recording) encode(t *testing.T, e Encoder, p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (isKey bool) {
 	t.Helper()
-	data, isKey, err := e.Encode(p, damage, key, at)
+	return r.add(t, p, func() ([]byte, bool, error) { return e.Encode(p, damage, key, at) })
+}
+
+// add keeps p and what it is encoded to.
+func (r *recording) add(t *testing.T, p *yuv.Picture, encode func() ([]byte, bool, error)) (isKey bool) {
+	t.Helper()
+	data, isKey, err := encode()
 	if err != nil {
 		t.Fatalf("%s: %v", r.codec, err)
 	}

@@ -31,9 +31,14 @@ type Unit struct {
 	Key      bool        // decodable without any unit before it
 	Captured time.Time   // when the pixels were read; the RTP time
 	Size     image.Point // of the picture
+	Layer    uint8       // temporal; nothing refers to a unit of the TopLayer
 	Payloads [][]byte    // RTP payloads in order; the last one takes the marker
 	Bytes    int         // sum of the payloads
 }
+
+// TopLayer is the highest temporal layer. Its units can be left out, each by
+// itself; what remains is layer 0.
+const TopLayer = 1
 
 // Encoder encodes pictures of one codec. One goroutine uses it.
 type Encoder interface {
@@ -46,6 +51,13 @@ type Encoder interface {
 	Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error)
 	SetBitrate(bitsPerSecond int) error
 	Close() error
+}
+
+// SpareEncoder is an Encoder that knows temporal layers.
+type SpareEncoder interface {
+	// EncodeSpare is like Encode, for a picture of the TopLayer. What changed in
+	// it goes into the next picture as well.
+	EncodeSpare(p *yuv.Picture, damage *capture.Damage, at time.Time) (data []byte, isKey bool, err error)
 }
 
 // Preparer is an Encoder whose first picture comes sooner if its size is known

@@ -132,7 +132,7 @@ func NewHub(cfg HubConfig) *Hub {
 // with what followed, or a new one that it is owed. It never blocks. A viewer of
 // a hub that has ended gets the hub's error from Next.
 func (h *Hub) Join() *Viewer {
-	v := &Viewer{hub: h, queue: make(chan *Unit, viewerQueue), left: make(chan struct{})}
+	v := &Viewer{hub: h, queue: make(chan *Unit, viewerQueue), left: make(chan struct{}), layers: TopLayer}
 	h.mu.Lock()
 	h.viewers[v] = struct{}{}
 	for _, u := range h.backlog {
@@ -266,6 +266,18 @@ func (h *Hub) wantedBitrate() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.bitrate
+}
+
+// layered tells whether some viewer goes without the top layer.
+func (h *Hub) layered() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for v := range h.viewers {
+		if v.layers < TopLayer {
+			return true
+		}
+	}
+	return false
 }
 
 // keyDue tells when a key frame is to be made, if one is owed.

@@ -56,18 +56,23 @@ func (c *coder) Close() error         { c.closed.Store(true); return nil }
 
 // story runs a hub on a fake screen in a bubble of its own time, and ends it.
 func story(t *testing.T, tell func(t *testing.T, h *Hub, s screen, c *coder)) {
+	c := &coder{}
+	storyWith(t, c, func(t *testing.T, h *Hub, s screen) { tell(t, h, s, c) })
+}
+
+func storyWith(t *testing.T, e Encoder, tell func(t *testing.T, h *Hub, s screen)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, c := make(screen, 100), &coder{}
+		s := make(screen, 100)
 		h := NewHub(HubConfig{
 			Watch: func() Tap { return s },
-			Open:  func() (Encoder, Packetizer, error) { c.closed.Store(false); return c, &VP8Packetizer{}, nil },
+			Open:  func() (Encoder, Packetizer, error) { return e, &VP8Packetizer{}, nil },
 			FPS:   30, Bitrate: 4e6,
 			Log: slog.New(slog.DiscardHandler),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- h.Run(ctx) }()
-		tell(t, h, s, c)
+		tell(t, h, s)
 		cancel()
 		<-ended
 	})

@@ -2,13 +2,13 @@ package encode
 
 // Packetizer cuts the data of one encoded picture into RTP payloads of at most
 // MaxPayload bytes. The payloads are new memory. One goroutine uses it, once
-// for each unit in order.
+// for each unit in order, and tells it whether that is a key frame and its layer.
 //
 // Payloads of one picture are all of the same size but the last, which may be
 // smaller, so that a kernel can segment a whole picture. One exception: H.264
 // parameter sets go before the others in a small payload of their own.
 type Packetizer interface {
-	Packetize(data []byte, key bool) ([][]byte, error)
+	Packetize(data []byte, key bool, layer uint8) ([][]byte, error)
 }
 
 // split cuts data into the fewest parts that fit into MaxPayload together with

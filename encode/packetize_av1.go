@@ -28,7 +28,7 @@ const (
 var errOBU = errors.New("packetize AV1: the data is not a temporal unit as expected")
 
 // Packetize implements Packetizer.
-func (AV1Packetizer) Packetize(data []byte, key bool) ([][]byte, error) {
+func (AV1Packetizer) Packetize(data []byte, key bool, _ uint8) ([][]byte, error) {
 	var before, last []byte // the elements in front of the last one, with their sizes
 	count := 0
 	for len(data) > 0 {

@@ -30,7 +30,7 @@ var (
 )
 
 // Packetize implements Packetizer.
-func (H264Packetizer) Packetize(data []byte, _ bool) ([][]byte, error) {
+func (H264Packetizer) Packetize(data []byte, _ bool, _ uint8) ([][]byte, error) {
 	var payloads [][]byte
 	sets := []byte{nalSTAPA}
 	for len(data) > 0 {

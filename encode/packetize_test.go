@@ -36,7 +36,7 @@ func TestVP8Payloads(t *testing.T) {
 		for j := range data {
 			data[j] = byte(rnd.Uint32())
 		}
-		payloads, err := p.Packetize(data, false)
+		payloads, err := p.Packetize(data, false, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestPayloadsOfEveryCodecDecode(t *testing.T) {
 			if len(r.data) == n {
 				continue
 			}
-			payloads, err := packetizer.Packetize(r.data[n], key)
+			payloads, err := packetizer.Packetize(r.data[n], key, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

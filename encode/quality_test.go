@@ -238,14 +238,16 @@ func TestBitrateChangesInFlight(t *testing.T) {
 }
 
 // TestSharpWithinASecond has a hub encode a page that scrolls and then stands
-// still, at a bitrate that is small for it, and holds it to that.
+// still, at a bitrate that is small for it, and holds it to that, whether or not
+// a viewer goes without the top layer.
 func TestSharpWithinASecond(t *testing.T) {
 	floors := map[Codec]float64{VP9: 44, AV1: 44, VP8: 42, H264: 42} // dB of text
-	for _, codec := range Available() {
-		t.Run(string(codec), func(t *testing.T) {
+	each := func(codec Codec, highest uint8) {
+		t.Run(fmt.Sprintf("%s to layer %d", codec, highest), func(t *testing.T) {
 			const bitrate = 1_000_000
 			var screen yuv.Picture
 			r := realStory(t, codec, bitrate, func(t *testing.T, h *Hub, show func(*desk)) {
+				h.Join().SetLayers(highest)
 				v := h.Join()
 				done := make(chan struct{})
 				go func() { defer close(done); holdTo(t, v, bitrate) }()
@@ -270,6 +272,12 @@ func TestSharpWithinASecond(t *testing.T) {
 				t.Errorf("text has %.1f dB a second after the last change, want %.0f", p, floors[codec])
 			}
 		})
+	}
+	for _, codec := range Available() {
+		each(codec, TopLayer)
+		if codec == VP8 || codec == VP9 {
+			each(codec, 0)
+		}
 	}
 }
 
@@ -310,8 +318,8 @@ type tee struct {
 	r *recording
 }
 
-func (p *tee) Packetize(data []byte, key bool) ([][]byte, error) {
+func (p *tee) Packetize(data []byte, key bool, layer uint8) ([][]byte, error) {
 	p.r.data = append(p.r.data, bytes.Clone(data))
 	p.r.sources = append(p.r.sources, yuv.Picture{})
-	return p.Packetizer.Packetize(data, key)
+	return p.Packetizer.Packetize(data, key, layer)
 }

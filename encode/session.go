@@ -35,6 +35,7 @@ type session struct {
 	notYet   time.Time // the kept picture is not tried again before this
 	tried    time.Time // when the last attempt began
 	clock    time.Time // the encoder's
+	alone    bool      // the last unit was of layer 0 and the screen moved; the next may be of the top layer
 	restart  bool      // the encoder has given nothing yet
 	failures int       // in a row
 
@@ -171,31 +172,36 @@ func (s *session) encode(now time.Time) error {
 	moving := !s.pending.Empty()
 	s.clock = s.clock.Add(pace(now.Sub(s.tried), s.load.interval, moving || key))
 	s.tried = now
-	isKey, payloads, err := s.make(key)
+	u := &Unit{Size: s.picture.Size}
+	if moving && !key && s.alone && s.hub.layered() {
+		u.Layer = TopLayer
+	}
+	err := s.make(u, key)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
 	s.failures = 0
 	done := time.Now()
-	if moving && !isKey {
+	if moving && !u.Key {
 		s.load.spent(done.Sub(now), done)
 	}
-	if wait := s.load.interval; len(payloads) == 0 || key && !isKey {
+	if wait := s.load.interval; len(u.Payloads) == 0 || key && !u.Key {
 		if !moving && !key {
 			wait = 3 * wait // there is no hurry
 		}
 		s.notYet = done.Add(wait)
 	}
-	if len(payloads) == 0 {
+	if len(u.Payloads) == 0 {
 		s.hub.count(func(st *Status) { st.Dropped++ })
 		return nil
 	}
-	if moving || isKey {
+	if moving || u.Key {
 		s.moved, s.passes = now, 0
 	} else {
 		s.passes = min(s.passes+1, len(topOff))
 	}
 	s.pending.Clear()
+	s.alone = moving && u.Layer == 0
 	s.restart = false
 	s.left = done
 	// What has been sent before is what the screen shows now, and so is a frame
@@ -205,29 +211,41 @@ func (s *session) encode(now time.Time) error {
 	} else {
 		s.captured = later(now, s.captured.Add(100*time.Microsecond))
 	}
-	u := &Unit{Key: isKey, Captured: s.captured, Size: s.picture.Size, Payloads: payloads}
-	for _, p := range payloads {
-		u.Bytes += len(p)
-	}
+	u.Captured = s.captured
 	s.budget.spend(u.Bytes, done)
 	s.hub.publish(u, done, &s.load)
 	return nil
 }
 
-// make encodes the picture and packetizes the result, which may be nothing.
-func (s *session) make(key bool) (isKey bool, payloads [][]byte, err error) {
+// make encodes the picture for u, with the result, which may be nothing, in
+// its payloads.
+func (s *session) make(u *Unit, key bool) error {
 	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
 		if err := s.enc.SetBitrate(rate); err != nil {
-			return false, nil, err
+			return err
 		}
 		s.bitrate, s.budget.rate = rate, rate
 	}
-	data, isKey, err := s.enc.Encode(&s.picture, &s.pending, key, s.clock)
-	if err != nil || len(data) == 0 {
-		return false, nil, err
+	var data []byte
+	var err error
+	spares, ok := s.enc.(SpareEncoder)
+	if ok && u.Layer == TopLayer {
+		data, u.Key, err = spares.EncodeSpare(&s.picture, &s.pending, s.clock)
+	} else {
+		u.Layer = 0
+		data, u.Key, err = s.enc.Encode(&s.picture, &s.pending, key, s.clock)
 	}
-	payloads, err = s.packetizer.Packetize(data, isKey)
-	return isKey, payloads, err
+	if err != nil || len(data) == 0 {
+		return err
+	}
+	if u.Key {
+		u.Layer = 0
+	}
+	u.Payloads, err = s.packetizer.Packetize(data, u.Key, u.Layer)
+	for _, p := range u.Payloads {
+		u.Bytes += len(p)
+	}
+	return err
 }
 
 // rebuild replaces an encoder that has failed with err. The picture is tried

@@ -30,6 +30,7 @@ type Viewer struct {
 	lost  atomic.Bool            // starved may be set
 
 	// Guarded by hub.mu.
+	layers  uint8     // units of higher ones are left out
 	keyed   bool      // the queue continues from a key frame
 	starved bool      // units were lost; a key frame is owed as soon as there is room
 	owed    time.Time // for when the last key frame for this viewer's sake was owed
@@ -94,6 +95,16 @@ func (v *Viewer) RequestKeyframe(reason string) {
 	h.poke()
 }
 
+// SetLayers leaves out units of temporal layers above highest from now on; at
+// first none is. While a viewer goes without the [TopLayer] the others pay for
+// it with a few more bits, so it is for those who cannot take all. Not every
+// codec has it.
+func (v *Viewer) SetLayers(highest uint8) {
+	v.hub.mu.Lock()
+	v.layers = highest
+	v.hub.mu.Unlock()
+}
+
 // owe makes the hub owe a key frame, now or two seconds after the last one that
 // was made for this viewer. The caller holds hub.mu.
 func (v *Viewer) owe(reason string) {
@@ -113,7 +124,7 @@ func (v *Viewer) offer(u *Unit) {
 	if u.Key {
 		v.keyed, v.starved = true, false
 	}
-	if !v.keyed {
+	if !v.keyed || u.Layer > v.layers {
 		return
 	}
 	select {

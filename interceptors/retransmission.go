@@ -97,10 +97,11 @@ type repairs struct {
 	buf         []byte
 
 	keyNext, keyed bool
-	key, keyEnd    uint16 // the last key frame's first number, and the one after it
-	keySent        time.Duration
+	key, keyEnd    uint16        // the last key frame's first number, and the one after it
+	keySent        time.Duration // its last packet, since began
 	keyTimestamp   uint32
 	keyRepeated    bool
+	keyWhole       bool // all of it was sent
 
 	sent, counted uint64  // payload bytes in all, and those that have given budget
 	budget, most  float64 // bytes left for repairs, and the most that may be saved up
@@ -182,9 +183,10 @@ func (r *Retransmission) Keyframe(ssrc uint32) {
 }
 
 // RepeatKeyframe answers a request for a key frame that was on its way when the
-// request was made, or shortly before: it sends the last key frame again, once,
-// if that began less than a round trip and 100 ms ago and there is budget. It
-// reports whether such a key frame exists; if not, the encoder must make one.
+// request was made, or shortly before: if less than a round trip and 100 ms ago
+// a packet of a key frame was sent, it sends the key frame again when it is
+// whole, once, as far as there is budget. It reports whether such a key frame
+// exists; if not, the encoder must make one.
 func (r *Retransmission) RepeatKeyframe(ssrc uint32) bool {
 	s := r.stream(ssrc)
 	if s == nil {
@@ -265,10 +267,10 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 	if s.keyNext {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
 		s.key, s.keyTimestamp = h.SequenceNumber, h.Timestamp
-		s.keySent = time.Since(s.began)
 	}
 	if s.keyed && h.Timestamp == s.keyTimestamp {
-		s.keyEnd = s.next
+		s.keyEnd, s.keyWhole = s.next, h.Marker
+		s.keySent = time.Since(s.began)
 	}
 }
 
@@ -359,7 +361,7 @@ func (s *repairs) repeatKeyframe(now, rtt time.Duration) (recent, wrote bool) {
 	switch {
 	case !s.keyed || now-s.keySent > rtt+recentFrame:
 		return false, false
-	case s.keyRepeated || s.refuse:
+	case s.keyRepeated || s.refuse || !s.keyWhole:
 		return true, false
 	}
 	s.keyRepeated = true

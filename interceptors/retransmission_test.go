@@ -236,10 +236,17 @@ func TestRequestRightAfterKeyframe(t *testing.T) {
 		h := &rtp.Header{Version: 2, SSRC: mediaSSRC, PayloadType: mediaType, Timestamp: 99}
 		for i := range 6 {
 			h.SequenceNumber = 4 + uint16(i)
+			h.Marker = i >= 4
 			if i == 5 {
 				h.Timestamp++ // the next picture
 			}
+			if i == 2 { // the key frame is on its way
+				l.feed(t, pli)
+			}
 			_, _ = l.Write(h, make([]byte, 50), nil)
+		}
+		if len(l.written) != 6 {
+			t.Errorf("%d packets instead of 6 were sent", len(l.written))
 		}
 		l.written = nil
 		for range 5 {

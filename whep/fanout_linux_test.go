@@ -30,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"deskwhep/encode"
+	"deskwhep/encode/encodetest"
 	"deskwhep/interceptors"
 )
 
@@ -63,7 +64,7 @@ func BenchmarkFanout(b *testing.B) {
 // job is a server that sends frames when it is told to.
 type job struct {
 	url   string
-	frame func()
+	frame func() bool   // false: the last one is not through yet
 	sent  func() uint64 // packets in all; nil: all that frame was called for
 }
 
@@ -82,8 +83,9 @@ func fanout(b *testing.B, n int, j job) {
 	frames, begin, wall := 0, cpu(b), time.Now()
 	for b.Loop() {
 		<-ticks.C
-		j.frame()
-		frames++
+		if j.frame() {
+			frames++
+		}
 	}
 	if j.sent == nil {
 		packets = uint64(frames * n * 15)
@@ -128,7 +130,7 @@ func payloads(t testing.TB) [][]byte {
 	t.Helper()
 	data := make([]byte, fanoutFrame)
 	rand.Read(data)
-	p, err := (&encode.VP8Packetizer{}).Packetize(data, false)
+	p, err := (&encode.VP8Packetizer{}).Packetize(data, false, 0)
 	if err != nil || len(p) != 15 {
 		t.Fatalf("%d packets, %v", len(p), err)
 	}
@@ -138,9 +140,9 @@ func payloads(t testing.TB) [][]byte {
 // startOurs starts this package's server with an encoder that gives random
 // data.
 func startOurs(t testing.TB) job {
-	src := newSource(fanoutFrame, fanoutFrame)
-	in := startInside(t, src, nil)
-	return job{url: in.url, frame: src.tick, sent: func() (sum uint64) {
+	src := encodetest.New(fanoutFrame, fanoutFrame)
+	in := startInside(t, src)
+	return job{url: in.url, frame: src.Tick, sent: func() (sum uint64) {
 		for _, v := range in.ViewerStatus() {
 			sum += v.Packets
 		}
@@ -184,7 +186,7 @@ func startStock(t testing.TB) job {
 		_ = mux.Close()
 	})
 	frame, header := payloads(t), rtp.Header{Version: 2}
-	return job{url: server.URL, frame: func() {
+	return job{url: server.URL, frame: func() bool {
 		header.Timestamp += 3000
 		for i, p := range frame {
 			header.SequenceNumber++
@@ -193,6 +195,7 @@ func startStock(t testing.TB) job {
 				t.Error(err)
 			}
 		}
+		return true
 	}}
 }
 
@@ -339,7 +342,7 @@ func quietViewer(url string) error {
 	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		return err
 	}
-	if err := play(pc, url); err != nil {
+	if err := play(pc, url, nil); err != nil {
 		return err
 	}
 	select {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -22,6 +21,7 @@ import (
 	"github.com/pion/rtp/codecs"
 	"github.com/pion/webrtc/v4"
 
+	"deskwhep/encode/encodetest"
 	"deskwhep/interceptors"
 )
 
@@ -71,7 +71,7 @@ func follow(t testing.TB, url string, via func(answer string) string) *watcher {
 	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
 		t.Fatal(err)
 	}
-	if err := playVia(pc, url, via); err != nil {
+	if err := play(pc, url, via); err != nil {
 		t.Fatal(err)
 	}
 	select {
@@ -97,7 +97,7 @@ func (w *watcher) read(track *webrtc.TrackRemote) {
 		seq := newest + uint64(int64(int16(p.SequenceNumber-uint16(newest))))
 		newest = max(newest, seq)
 		var v codecs.VP8Packet
-		if payload, err := v.Unmarshal(p.Payload); err == nil && v.S == 1 && len(payload) > 0 && payload[0] == isKey {
+		if payload, err := v.Unmarshal(p.Payload); err == nil && v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark {
 			w.keys[p.Timestamp] = true
 			if w.first == 0 {
 				w.first = seq
@@ -150,30 +150,6 @@ func (w *watcher) media() uint32 {
 	return uint32(w.ssrc)
 }
 
-// playVia is play with a changed answer.
-func playVia(pc *webrtc.PeerConnection, url string, via func(string) string) error {
-	if via == nil {
-		return play(pc, url)
-	}
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		return err
-	}
-	if err := pc.SetLocalDescription(offer); err != nil {
-		return err
-	}
-	resp, err := http.Post(url, sdpType, strings.NewReader(offer.SDP))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusCreated {
-		return fmt.Errorf("POST: %s: %s %w", resp.Status, answer, err)
-	}
-	return pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: via(string(answer))})
-}
-
 var candidateLine = regexp.MustCompile(`(?m)^a=candidate:.*\r\n`)
 
 // via makes an answer lead through a relay.
@@ -205,7 +181,7 @@ func (in *insideServer) udp() *net.UDPAddr {
 }
 
 // stream makes 30 frames per second until stop is called.
-func (s *source) stream(t testing.TB) (stop func()) {
+func stream(t testing.TB, s *encodetest.Source) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -214,10 +190,7 @@ func (s *source) stream(t testing.TB) (stop func()) {
 		for {
 			select {
 			case <-ticks.C:
-				select {
-				case s.ticks <- struct{}{}:
-				default: // the machine is too busy; one frame less
-				}
+				s.Tick() // if the machine is too busy, one frame less
 			case <-done:
 				return
 			}
@@ -267,7 +240,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 const watchFor = 5 * time.Second
 
 // small is a stream of about a Mbit/s.
-func small() *source { return newSource(20000, 4000) }
+func small() *encodetest.Source { return encodetest.New(20000, 4000) }
 
 // TestLossyViewer has one viewer behind a path that loses, delays and reorders,
 // beside good ones. It must be repaired, and nobody else may notice.
@@ -275,8 +248,8 @@ func TestLossyViewer(t *testing.T) {
 	for _, loss := range []float64{0.01, 0.05, 0.20} {
 		t.Run(fmt.Sprintf("%.0f%%", 100*loss), func(t *testing.T) {
 			src := small()
-			in := startInside(t, src, nil)
-			stop := src.stream(t)
+			in := startInside(t, src)
+			stop := stream(t, src)
 			began := time.Now()
 			others := followMany(t, in, 4)
 			r := startRelay(t, in.udp(), linkTo{loss: loss, delay: 15 * time.Millisecond, jitter: 5 * time.Millisecond, late: 0.01}, 7)
@@ -314,8 +287,8 @@ func status(t testing.TB, in *insideServer, is func(ViewerStatus) bool) ViewerSt
 // thousands of packets.
 func TestFloodOfRequests(t *testing.T) {
 	src := small()
-	in := startInside(t, src, nil)
-	src.stream(t)
+	in := startInside(t, src)
+	stream(t, src)
 	others := followMany(t, in, 3)
 	r := startRelay(t, in.udp(), linkTo{}, 1)
 	bad := follow(t, in.url, r.via)
@@ -354,8 +327,8 @@ func TestFloodOfRequests(t *testing.T) {
 func TestViewerThatVanishes(t *testing.T) {
 	t.Parallel()
 	src := small()
-	in := startInside(t, src, nil)
-	src.stream(t)
+	in := startInside(t, src)
+	stream(t, src)
 	began := time.Now()
 	others := followMany(t, in, 3)
 	r := startRelay(t, in.udp(), linkTo{}, 1)
@@ -369,9 +342,9 @@ func TestViewerThatVanishes(t *testing.T) {
 // stream, with a short queue. It must still be shown pictures, and nobody else
 // may notice.
 func TestNarrowPath(t *testing.T) {
-	src := newSource(20000, 8000) // 2 Mbit/s
-	in := startInside(t, src, nil)
-	src.stream(t)
+	src := encodetest.New(20000, 8000) // 2 Mbit/s
+	in := startInside(t, src)
+	stream(t, src)
 	began := time.Now()
 	others := followMany(t, in, 3)
 	r := startRelay(t, in.udp(), linkTo{rate: 0.7e6, queue: 20000, delay: 10 * time.Millisecond}, 1)
@@ -398,12 +371,12 @@ func TestNarrowPath(t *testing.T) {
 		whole, keys, st.Path/1e3, st.Dropped, st.Repaired, st.Nacked, in.hub.Status().KeyReasons)
 }
 
-// TestStalledTCPViewer plays over TCP and stops reading.
+// TestStalledTCPViewer plays over TCP, stops reading, and goes on.
 func TestStalledTCPViewer(t *testing.T) {
 	t.Parallel()
-	src := newSource(20000, 16000) // 4 Mbit/s, to fill its buffers soon
-	in := startInside(t, src, nil)
-	src.stream(t)
+	src := encodetest.New(20000, 16000) // 4 Mbit/s, to fill its buffers soon
+	in := startInside(t, src)
+	stream(t, src)
 	began := time.Now()
 	others := followMany(t, in, 3)
 	r := startTCPRelay(t, in.Addr().String())
@@ -419,7 +392,14 @@ func TestStalledTCPViewer(t *testing.T) {
 				return true
 			}
 		}
-		return in.Viewers() == len(others) // or it is given up
+		return false
+	})
+	good(t, others, time.Since(began))
+	_, _, before := bad.count()
+	r.release()
+	eventually(t, "the viewer is shown a new key frame when it reads again", func() bool {
+		_, _, keys := bad.count()
+		return keys > before
 	})
 	good(t, others, time.Since(began))
 }
@@ -508,9 +488,9 @@ func TestExtensionsOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := small()
-	in := startInside(t, src, nil)
-	src.stream(t)
-	if err := play(pc, in.url); err != nil {
+	in := startInside(t, src)
+	stream(t, src)
+	if err := play(pc, in.url, nil); err != nil {
 		t.Fatal(err)
 	}
 	next := func() *rtp.Packet {

@@ -52,23 +52,25 @@ func (s *sender) run(ctx context.Context) error {
 		case <-s.wake:
 		case <-timer.C:
 		}
-		if s.pass() {
-			timer.Reset(tick)
+		if next := s.pass(); !next.IsZero() {
+			timer.Reset(time.Until(next))
 		}
 	}
 }
 
-// pass sends to each viewer what may leave now, and tells whether packets still
-// wait for their time.
-func (s *sender) pass() (paced bool) {
+// pass sends to each viewer what may leave now, and tells when one must be
+// looked at again; zero for not before there is more to send.
+func (s *sender) pass() (next time.Time) {
 	s.mu.Lock()
 	outlets := s.outlets
 	s.mu.Unlock()
 	for _, o := range outlets {
-		paced = o.turn(time.Now()) || paced
+		if at := o.turn(time.Now()); next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
 	}
 	s.flush()
-	return paced
+	return next
 }
 
 // add begins to send to a viewer.
@@ -123,16 +125,16 @@ func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate
 	return &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, failed: make(chan error, 1)}
 }
 
-// turn sends what may leave now, and tells whether the outlet must be asked
-// again in a tick.
-func (o *outlet) turn(now time.Time) (again bool) {
+// turn sends what may leave now, and tells when to look again; zero for not
+// before there is more to send.
+func (o *outlet) turn(now time.Time) (next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return false
+		return next
 	}
 	o.fetch(now)
-	if !o.retry.IsZero() && now.After(o.retry) {
+	if !o.retry.IsZero() && !now.Before(o.retry) {
 		o.retry = time.Time{}
 		o.viewer.RequestKeyframe("no room")
 	}
@@ -147,10 +149,10 @@ func (o *outlet) turn(now time.Time) (again bool) {
 	if len(o.queue) == 0 {
 		o.pacer.Done()
 		o.waited.Store(0)
-		return false
+		return o.retry
 	}
 	o.waited.Store(int64(now.Sub(o.queue[0].since)))
-	return true
+	return now.Add(tick)
 }
 
 // fetch takes new pictures, and drops what has waited too long.

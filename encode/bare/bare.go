@@ -1,9 +1,9 @@
-//go:build !novpx
+//go:build !novpx && !noaom && !noopenh264
 
 package bare
 
 /*
-#cgo pkg-config: vpx
+#cgo pkg-config: vpx aom openh264
 #cgo LDFLAGS: -lyuv
 #cgo CFLAGS: -O2
 #include "bare.h"
@@ -11,20 +11,40 @@ package bare
 import "C"
 
 import (
+	"fmt"
 	"image"
+	"runtime"
 	"time"
+	"unsafe"
 )
 
-// Encode is the CPU time that libvpx takes for pictures of the given size in
-// I420 without padding, which lie one behind the other; negative if it fails.
-func Encode(vp9 bool, size image.Point, bitrate, fps int, pictures []byte) time.Duration {
+// Encode encodes pictures of the given size, in I420 without padding and one
+// behind the other, of which the first becomes a key frame. It tells the CPU
+// time, and the bytes of all.
+func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte) (spent time.Duration, bytes int, err error) {
 	each := size.X*size.Y + 2*((size.X+1)/2*((size.Y+1)/2))
-	var nine C.int
-	if vp9 {
-		nine = 1
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(unsafe.SliceData(pictures))
+	w := C.work{
+		pictures: (*C.uint8_t)(&pictures[0]), n: C.int(len(pictures) / each),
+		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps),
 	}
-	return time.Duration(C.bare_vpx(nine, C.int(size.X), C.int(size.Y), C.int(bitrate/1000), C.int(fps),
-		(*C.uint8_t)(&pictures[0]), C.int(len(pictures)/each)))
+	failed := C.int(1)
+	switch codec {
+	case "vp8":
+		failed = C.bare_vp8(&w)
+	case "vp9":
+		failed = C.bare_vp9(&w)
+	case "av1":
+		failed = C.bare_av1(&w)
+	case "h264":
+		failed = C.bare_h264(&w)
+	}
+	if failed != 0 {
+		return 0, 0, fmt.Errorf("%s from C alone failed", codec)
+	}
+	return time.Duration(w.ns), int(w.bytes), nil
 }
 
 // Convert is the CPU time that libyuv takes to convert a BGRX frame n times.

@@ -1,9 +1,28 @@
-#include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
-// Encodes n pictures of I420 without padding, which lie one behind the other,
-// and returns the CPU time in ns, or -1.
-int64_t bare_vpx(int vp9, int width, int height, int kbps, int fps, const uint8_t *pictures, int n);
+// n pictures of I420 without padding, which lie one behind the other.
+typedef struct {
+	const uint8_t *pictures;
+	int n, width, height;
+	int bitrate, fps;
+
+	int64_t ns;    // out: the CPU time
+	int64_t bytes; // out: the sum of the encoded pictures
+} work;
+
+// Encode all pictures; these return whether that has failed.
+int bare_vp8(work *w);
+int bare_vp9(work *w);
+int bare_av1(work *w);
+int bare_h264(work *w);
 
 // Converts a BGRX frame to I420 n times and returns the CPU time in ns.
 int64_t bare_convert(const uint8_t *frame, int stride, uint8_t *i420, int width, int height, int n);
+
+// The CPU time of the calling thread in ns.
+static inline int64_t cpu(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}

@@ -1,4 +1,4 @@
-// Package bare runs libvpx and libyuv from C alone, with this project's
-// settings, so that benchmarks can tell what the Go around them costs. Nothing
-// but benchmarks uses it.
+// Package bare runs the encoder libraries and libyuv from C alone, with this
+// project's settings, so that benchmarks can tell what the Go around them
+// costs. Nothing but benchmarks uses it.
 package bare

@@ -16,7 +16,7 @@ type activity struct {
 	age    []uint8     // of each block: pictures since it changed, or since its last round of passes
 	coarse []uint8     // of each block: the quantizer that it was last coded with; unsharp if it has changed
 	marks  []uint8     // of each block: 1 if active
-	again  bool        // the picture of the last choice was dropped
+	again  bool        // the picture of the last choice was dropped, or spare
 }
 
 // passes are the ages at which an unsharp block is coded again while other
@@ -47,8 +47,9 @@ func (a *activity) touch(r image.Rectangle) {
 }
 
 // choose returns the active blocks of the next picture, row by row and valid
-// until the next call, or nil if all of them are: what has changed, and what was coded with a quantizer
-// above sharp; the latter only now and then if damage is not empty.
+// until the next call, or nil if all of them are: what has changed, and what
+// was coded with a quantizer above sharp; the latter only now and then if
+// damage is not empty.
 func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sharp int) []uint8 {
 	moving := !damage.Empty()
 	if moving && !a.again {

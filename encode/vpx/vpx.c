@@ -11,7 +11,10 @@ struct encoder {
 	vpx_codec_ctx_t ctx;
 	vpx_codec_enc_cfg_t cfg;
 	vpx_image_t image;
+	int vp9;
+	int speed;  // of VP8
 	int mapped; // an active map is in force
+	int spare;  // the last picture was one
 };
 
 static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
@@ -24,7 +27,6 @@ static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
 // floor that keeps a still desktop from using the whole bitrate.
 static vpx_codec_err_t set_vp8(vpx_codec_ctx_t *c) {
 	vpx_codec_err_t err;
-	if ((err = vpx_codec_control(c, VP8E_SET_CPUUSED, -6))) return err; // below -6 it no longer finds scrolling
 	if ((err = vpx_codec_control(c, VP8E_SET_SCREEN_CONTENT_MODE, 1))) return err;
 	if ((err = vpx_codec_control(c, VP8E_SET_STATIC_THRESHOLD, 100))) return err;
 	if ((err = vpx_codec_control(c, VP8E_SET_MAX_INTRA_BITRATE_PCT, 900))) return err;
@@ -55,6 +57,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 		free(e);
 		return why(NULL, err);
 	}
+	e->vp9 = vp9;
 	e->cfg.g_w = width;
 	e->cfg.g_h = height;
 	e->cfg.g_timebase.num = 1;
@@ -62,7 +65,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 	e->cfg.g_threads = 1;
 	e->cfg.g_pass = VPX_RC_ONE_PASS;
 	e->cfg.g_lag_in_frames = 0;
-	e->cfg.g_error_resilient = 0;
+	e->cfg.g_error_resilient = VPX_ERROR_RESILIENT_DEFAULT; // else a picture would need what was learnt from a spare one
 	e->cfg.kf_mode = VPX_KF_DISABLED;
 	e->cfg.rc_end_usage = VPX_CBR;
 	e->cfg.rc_target_bitrate = kbps;
@@ -99,10 +102,32 @@ const char *dw_vpx_quantizers(encoder *e, int min, int max) {
 	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
+// Below -6 VP8 no longer finds scrolling. Beside spare pictures those that
+// refer to each other are further apart, and it takes -4.
+static vpx_codec_err_t speed(encoder *e, kind kind) {
+	int speed = kind == SPARE || e->spare ? -4 : -6;
+	if (e->vp9 || e->speed == speed) return VPX_CODEC_OK;
+	e->speed = speed;
+	return vpx_codec_control(&e->ctx, VP8E_SET_CPUUSED, speed);
+}
+
+static vpx_enc_frame_flags_t references(const encoder *e, kind kind) {
+	const vpx_enc_frame_flags_t keep = VP8_EFLAG_NO_UPD_GF | VP8_EFLAG_NO_UPD_ARF;
+	switch (kind) {
+	case KEY:
+		return VPX_EFLAG_FORCE_KF;
+	case SPARE:
+		return keep | VP8_EFLAG_NO_UPD_LAST;
+	default: // VP8 would apply the flags of a spare picture that was dropped
+		return e->vp9 ? 0 : keep;
+	}
+}
+
 const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t pts, unsigned long duration, int key, uint8_t *map, packet *out) {
+	int stride_y, int stride_c, int64_t pts, unsigned long duration, kind kind, uint8_t *map, packet *out) {
 	vpx_codec_err_t err;
 	memset(out, 0, sizeof *out);
+	if ((err = speed(e, kind))) return why(&e->ctx, err);
 	if (map || e->mapped) {
 		vpx_active_map_t active = {map, (e->cfg.g_h + 15) / 16, (e->cfg.g_w + 15) / 16};
 		if ((err = vpx_codec_control(&e->ctx, VP8E_SET_ACTIVEMAP, &active))) return why(&e->ctx, err);
@@ -116,7 +141,7 @@ const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 	image->stride[VPX_PLANE_U] = image->stride[VPX_PLANE_V] = stride_c;
 	image->cs = VPX_CS_BT_601;
 	image->range = VPX_CR_STUDIO_RANGE;
-	err = vpx_codec_encode(&e->ctx, image, pts, duration, key ? VPX_EFLAG_FORCE_KF : 0, VPX_DL_REALTIME);
+	err = vpx_codec_encode(&e->ctx, image, pts, duration, references(e, kind), VPX_DL_REALTIME);
 	memset(image->planes, 0, sizeof image->planes);
 	if (err) return why(&e->ctx, err);
 
@@ -125,6 +150,7 @@ const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 		if (p->kind != VPX_CODEC_CX_FRAME_PKT) continue;
 		out->data = p->data.frame.buf;
 		out->size = p->data.frame.sz;
+		e->spare = kind == SPARE;
 		out->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
 	}
 	return why(&e->ctx, vpx_codec_control(&e->ctx, VP8E_GET_LAST_QUANTIZER_64, &out->quantizer));

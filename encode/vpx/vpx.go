@@ -64,6 +64,18 @@ func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
 
 // Encode implements encode.Encoder.
 func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+	if key {
+		return e.encode(p, damage, C.KEY, at)
+	}
+	return e.encode(p, damage, C.BASE, at)
+}
+
+// EncodeSpare implements encode.SpareEncoder.
+func (e *Encoder) EncodeSpare(p *yuv.Picture, damage *capture.Damage, at time.Time) (data []byte, isKey bool, err error) {
+	return e.encode(p, damage, C.SPARE, at)
+}
+
+func (e *Encoder) encode(p *yuv.Picture, damage *capture.Damage, kind C.kind, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
@@ -71,9 +83,9 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 	}
 	if e.began.IsZero() {
 		e.began = at
-		key = true
+		kind = C.KEY
 	}
-	if damage.Empty() && !key {
+	if damage.Empty() && kind != C.KEY {
 		e.still = min(e.still+1, len(e.quantizers)-1)
 	} else {
 		e.still = 0
@@ -82,21 +94,18 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 	if why := C.dw_vpx_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
 		return nil, false, e.failed("set the quantizer", why)
 	}
-	active := e.activity.choose(e.size, damage, key, min(q.max, sharp))
+	active := e.activity.choose(e.size, damage, kind == C.KEY, min(q.max, sharp))
 	var only *C.uint8_t // all
 	if active != nil {
 		only = plane(active)
 	}
-	var force C.int
-	if key {
-		force = 1
-	}
 	var out C.packet
 	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, only, &out); why != nil {
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out); why != nil {
 		return nil, false, e.failed("encode", why)
 	}
-	if e.activity.again = out.size == 0; !e.activity.again {
+	// What is in a spare picture only will be coded again.
+	if e.activity.again = out.size == 0 || kind == C.SPARE; !e.activity.again {
 		e.activity.coded(int(out.quantizer))
 	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil

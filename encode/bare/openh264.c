@@ -1,0 +1,24 @@
+//go:build !novpx && !noaom && !noopenh264
+
+#define dw_h264_open bare_h264_open
+#define dw_h264_rate bare_h264_rate
+#define dw_h264_encode bare_h264_encode
+#define dw_h264_close bare_h264_close
+#define dw_h264_version bare_h264_version
+#include "../openh264/openh264.c"
+
+#include "run.h"
+
+static encoder *begin(const work *w) {
+	encoder *e = NULL;
+	bare_h264_open(&e, w->width, w->height, w->bitrate, w->fps);
+	return e;
+}
+
+static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
+	packet out;
+	if (bare_h264_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns / 1000000, key, &out)) return -1;
+	return out.size;
+}
+
+int bare_h264(work *w) { return run(w, begin, bare_h264_close, encode); }
