@@ -364,7 +364,7 @@ func TestNarrowPath(t *testing.T) {
 		t.Errorf("%d of %d key frames came through a narrow path whole", whole, keys)
 	}
 	st := status(t, in, func(v ViewerStatus) bool { return v.Dropped > 0 })
-	if !st.Narrow || st.Path > 2e6 {
+	if !st.Narrow || st.Path > 2e6 || !st.Lean {
 		t.Errorf("%+v", st)
 	}
 	t.Logf("%d of %d key frames came whole; estimate %.0f kbit/s, %d pictures dropped, %d of %d repaired; key frames %v",

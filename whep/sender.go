@@ -17,6 +17,7 @@ const (
 	tick       = 5 * time.Millisecond   // between parts of what is paced
 	stallFirst = 2 * time.Second        // before a viewer without room is tried again
 	stallMost  = 16 * time.Second
+	lean       = 15 * time.Second // the top layer is left out so long after a path was too narrow
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
@@ -104,6 +105,7 @@ type outlet struct {
 	dropped *atomic.Uint64 // pictures, counted up
 
 	waited atomic.Int64 // ns that the oldest picture in the queue has waited
+	lean   atomic.Bool  // the top layer is left out
 
 	mu      sync.Mutex // guards below; the sender holds it in turn
 	closed  bool
@@ -114,6 +116,7 @@ type outlet struct {
 	keyed   time.Time     // when the last key frame had left
 	retry   time.Time     // when to ask for a key frame for want of room; zero for not
 	stalled time.Duration // the last wait before that
+	full    time.Time     // when the top layer comes back; zero while it is there
 }
 
 type waiting struct {
@@ -139,7 +142,9 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 		o.viewer.RequestKeyframe("no room")
 	}
 	if len(o.queue) > 0 {
-		pace := o.estimate().Pace()
+		e := o.estimate()
+		o.layers(now, e.Congested)
+		pace := e.Pace()
 		for len(o.queue) > 0 && !o.closed {
 			if !o.picture(now, pace) {
 				break
@@ -153,6 +158,23 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 	}
 	o.waited.Store(int64(now.Sub(o.queue[0].since)))
 	return now.Add(tick)
+}
+
+// layers leaves out the top layer, which nothing refers to, while the path is too
+// narrow.
+func (o *outlet) layers(now time.Time, congested bool) {
+	switch {
+	case congested:
+		if o.full.IsZero() {
+			o.viewer.SetLayers(encode.TopLayer - 1)
+			o.lean.Store(true)
+		}
+		o.full = now.Add(lean)
+	case !o.full.IsZero() && now.After(o.full):
+		o.full = time.Time{}
+		o.viewer.SetLayers(encode.TopLayer)
+		o.lean.Store(false)
+	}
 }
 
 // fetch takes new pictures, and drops what has waited too long.

@@ -35,6 +35,7 @@ type ViewerStatus struct {
 	FromCache uint64  `json:"fromCache"` // of them answered by one that had just been sent
 	Queue     float64 `json:"queueMs"`   // how long the oldest waiting picture has waited
 	Dropped   uint64  `json:"dropped"`   // pictures not sent for want of time or room
+	Lean      bool    `json:"lean"`      // the top temporal layer is left out, where the codec has one
 }
 
 // ViewerStatus tells of all sessions, the oldest first.
@@ -75,7 +76,7 @@ func (ses *session) status() ViewerStatus {
 	st.Asked, st.FromCache = w.KeyframesWant, w.Repairs.Keyframes
 	st.Dropped = ses.dropped.Load()
 	if o := ses.outlet.Load(); o != nil {
-		st.Queue = ms(time.Duration(o.waited.Load()))
+		st.Queue, st.Lean = ms(time.Duration(o.waited.Load())), o.lean.Load()
 	}
 	return st
 }
