@@ -97,7 +97,7 @@ func BenchmarkViewer(b *testing.B) {
 }
 
 // BenchmarkJoin measures how long a viewer in Chromium waits on a still desktop:
-// from just before the POST to the first frame that is presented.
+// from just before its offer to the first frame that is presented.
 func BenchmarkJoin(b *testing.B) {
 	d := startDesktop(b, image.Pt(1920, 1080))
 	d.show(b, contents[0].run)
@@ -114,17 +114,12 @@ func BenchmarkJoin(b *testing.B) {
 			video.muted = video.autoplay = true;
 			document.body.append(video);
 			const shown = new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now())));
-			const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-			pc.addTransceiver("video", { direction: "recvonly" });
-			pc.ontrack = ({ track }) => video.srcObject = new MediaStream([track]);
-			await pc.setLocalDescription();
-			const posted = performance.now();
-			const answer = await fetch("/whep", { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription.sdp });
-			await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+			const posted = performance.now(); // a moment before
+			const { pc, location } = await (`+plainWHEP+`)(video, "/whep");
 			const wait = await shown - posted;
 			pc.close();
 			video.remove();
-			await fetch(answer.headers.get("Location"), { method: "DELETE" });
+			await fetch(location, { method: "DELETE" });
 			return wait;
 		})()`))
 	}

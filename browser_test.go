@@ -146,6 +146,18 @@ func keep(t testing.TB, name string, png []byte) {
 	}
 }
 
+// plainWHEP is a function that plays an endpoint in a video element by a plain
+// WHEP exchange; it gives { pc, location }.
+const plainWHEP = `async (video, endpoint) => {
+	const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+	pc.addTransceiver("video", { direction: "recvonly" });
+	pc.ontrack = ({ track }) => video.srcObject = new MediaStream([track]);
+	await pc.setLocalDescription();
+	const answer = await fetch(endpoint, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription.sdp });
+	await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+	return { pc, location: answer.headers.get("Location") };
+}`
+
 // TestDesktopInChromium follows the whole way: a painted X display, the program,
 // the page in a browser. Three viewers share one encoder.
 func TestDesktopInChromium(t *testing.T) {
