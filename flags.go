@@ -30,7 +30,7 @@ type picture struct {
 	Mask        []string       `group:"Picture" sep:";" placeholder:"X,Y,W,H" help:"Hide a rectangle of the picture, in its pixels before scaling (repeatable)."`
 	FPS         int            `group:"Picture" default:"30" help:"Frames per second at most."`
 	MaxSize     size           `group:"Picture" placeholder:"WxH" help:"Scale larger pictures down to fit, such as 1920x1080."`
-	Codecs      []encode.Codec `group:"Picture" default:"vp9,h264,vp8,av1" help:"Codecs that players may get, the best first."`
+	Codecs      []encode.Codec `group:"Picture" default:"${codecs}" help:"Codecs that players may get, the best first."`
 	Bitrate     bitrate        `group:"Picture" default:"6M" help:"Bits per second at most, such as 800k or 6M."`
 	MaxEncoders int            `group:"Picture" default:"2" help:"Encoders of one stream at a time, when players differ in what they can decode."`
 }
@@ -280,4 +280,15 @@ func query(token string) string {
 		return ""
 	}
 	return "?token=" + url.QueryEscape(token)
+}
+
+// codecNames lists the codecs of this program, the best for a screen first.
+func codecNames() string {
+	var names []string
+	for _, c := range []encode.Codec{encode.VP9, encode.H264, encode.VP8, encode.AV1} {
+		if slices.Contains(encode.Available(), c) {
+			names = append(names, string(c))
+		}
+	}
+	return strings.Join(names, ",")
 }

@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Name("deskwhep"),
 		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
 		kong.DefaultEnvars("DESKWHEP"),
-		kong.Vars{"players": playerNames()},
+		kong.Vars{"players": playerNames(), "codecs": codecNames()},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
