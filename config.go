@@ -178,7 +178,7 @@ func suggest(key string, names []string) string {
 // flagParser makes a command line of the flags in a struct alone: no defaults from
 // the environment.
 func flagParser(target any) (*kong.Kong, error) {
-	return kong.New(target, kong.Name("deskwhep"), kong.NoDefaultHelp(), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
+	return kong.New(target, kong.Name("deskwhep"), vars(), kong.NoDefaultHelp(), kong.Writers(io.Discard, io.Discard), kong.Exit(func(int) {}))
 }
 
 // flagsOf are the flags in a struct, in the order of its fields.

@@ -56,6 +56,9 @@ type exit int
 
 func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
+// vars is what help texts and defaults refer to.
+func vars() kong.Vars { return kong.Vars{"players": playerNames(), "codecs": codecNames()} }
+
 // run runs the command in args until it is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c commands
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Name("deskwhep"),
 		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
 		kong.DefaultEnvars("DESKWHEP"),
-		kong.Vars{"players": playerNames(), "codecs": codecNames()},
+		vars(),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
