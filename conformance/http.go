@@ -165,7 +165,7 @@ func (t *T) dial() (net.Conn, error) {
 	var c net.Conn
 	var err error
 	if u.Scheme == "https" {
-		c, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{InsecureSkipVerify: t.opt.Insecure}}).DialContext(t.ctx, "tcp", host) //nolint:gosec // asked for
+		c, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{InsecureSkipVerify: t.opt.Insecure}}).DialContext(t.ctx, "tcp", host) // asked for
 	} else {
 		c, err = d.DialContext(t.ctx, "tcp", host)
 	}
