@@ -380,7 +380,7 @@ func TestNarrowPath(t *testing.T) {
 // TestStalledTCPViewer plays over TCP, stops reading, and goes on.
 func TestStalledTCPViewer(t *testing.T) {
 	t.Parallel()
-	src := encodetest.New(20000, 16000) // 4 Mbit/s, to fill its buffers soon
+	src := encodetest.New(30000, 30000) // 7 Mbit/s, to fill its buffers long before ICE gives up
 	in := startInside(t, src)
 	stream(t, src)
 	began := time.Now()
