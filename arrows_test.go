@@ -25,11 +25,9 @@ var arrows = map[string][]string{
 	"":             {"capture", "encode", "interceptors", "whep", "conformance"}, // main
 }
 
-// testArrows says what tests may import beyond that: those of conformance all,
-// those of whep the frames that encode.Tap speaks of.
+// testArrows says what tests may import beyond that.
 var testArrows = map[string][]string{
 	"conformance": {"capture", "encode", "interceptors", "whep"},
-	"whep":        {"capture"},
 }
 
 // TestImportArrows checks every source file against arrows.

@@ -165,7 +165,7 @@ func (r *recording) wantLike(t *testing.T, got []yuv.Picture, i int, floor float
 // eachCodec runs a test for every codec of this build.
 func eachCodec(t *testing.T, test func(t *testing.T, open func(bitrate int) (Encoder, *recording))) {
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		t.Skip("ffmpeg is needed to decode: ", err)
+		t.Fatal("ffmpeg is missing (Debian package ffmpeg): ", err)
 	}
 	for _, name := range Available() {
 		t.Run(string(name), func(t *testing.T) {

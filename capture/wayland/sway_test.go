@@ -126,7 +126,7 @@ func (d *desktop) screen(t *testing.T, output string) (rgb []byte, size image.Po
 	t.Helper()
 	out, err := d.command("grim", "-t", "ppm", "-o", output, "-").Output()
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skip("grim is not installed")
+		t.Fatal("grim is missing (Debian package grim)")
 	}
 	if err != nil {
 		t.Fatalf("grim: %v", err)
