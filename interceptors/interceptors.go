@@ -66,19 +66,6 @@ func (v *Viewer) Registry() *interceptor.Registry {
 	return r
 }
 
-// Take takes RTCP that the viewer sent. It is for a program that gets it before
-// the WebRTC stack queues it for its senders' Read; another one reads from all
-// senders, and the interceptors see what is read.
-func (v *Viewer) Take(rtcp []byte) {
-	now := time.Now()
-	for c := range compound(rtcp).all {
-		v.transport.look(c)
-		v.retransmission.look(c)
-		v.reports.look(c, now)
-		v.keyframes.look(c)
-	}
-}
-
 // request answers a viewer's request for a key frame.
 func (v *Viewer) request(ssrc uint32, reason string) {
 	v.asked.Add(1)

@@ -183,6 +183,19 @@ func TestArrivals(t *testing.T) {
 	}
 }
 
+// reading makes a chain read what take is given.
+func reading(chain interceptor.Interceptor) (take func(b []byte)) {
+	var next []byte
+	reader := chain.BindRTCPReader(interceptor.RTCPReaderFunc(func(b []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
+		return copy(b, next), a, nil
+	}))
+	buf := make([]byte, 1<<16)
+	return func(b []byte) {
+		next = b
+		_, _, _ = reader.Read(buf, nil)
+	}
+}
+
 func FuzzControl(f *testing.F) {
 	f.Add(marshal(f, &rtcp.ReceiverReport{Reports: []rtcp.ReceptionReport{{SSRC: mediaSSRC}}}, &rtcp.PictureLossIndication{MediaSSRC: mediaSSRC}))
 	f.Add(marshal(f, &rtcp.TransportLayerNack{MediaSSRC: mediaSSRC, Nacks: []rtcp.NackPair{{PacketID: 3, LostPackets: 5}}}))
@@ -199,18 +212,23 @@ func FuzzControl(f *testing.F) {
 	for i := range 50 {
 		_, _ = w.Write(&rtp.Header{Version: 2, SSRC: mediaSSRC, SequenceNumber: uint16(i)}, make([]byte, 100), nil)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		v.Take(b)
-	})
+	take := reading(chain)
+	f.Fuzz(func(t *testing.T, b []byte) { take(b) })
 }
 
 // A TWCC feedback, a report and a NACK come many times a second from each
 // viewer.
 func BenchmarkFeedback(b *testing.B) {
 	v := New(Config{Keyframe: func(string) {}, RTPTime: func(time.Time, uint32) uint32 { return 0 }})
-	l := bind(b, stream(true, TransportCCURI), v.transport, v.retransmission, v.reports, Keyframes(v.request))
+	chain, err := v.Registry().Build("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := chain.BindLocalStream(stream(true, TransportCCURI), interceptor.RTPWriterFunc(func(_ *rtp.Header, payload []byte, _ interceptor.Attributes) (int, error) {
+		return len(payload), nil
+	}))
 	for i := range 60 {
-		_, _ = l.Write(&rtp.Header{Version: 2, SSRC: mediaSSRC, SequenceNumber: uint16(i)}, make([]byte, 100), nil)
+		_, _ = w.Write(&rtp.Header{Version: 2, SSRC: mediaSSRC, SequenceNumber: uint16(i)}, make([]byte, 100), nil)
 	}
 	f := &rtcp.TransportLayerCC{MediaSSRC: mediaSSRC, PacketStatusCount: 60, PacketChunks: []rtcp.PacketStatusChunk{&rtcp.RunLengthChunk{PacketStatusSymbol: 1, RunLength: 60}}}
 	for range 60 {
@@ -218,8 +236,9 @@ func BenchmarkFeedback(b *testing.B) {
 	}
 	f.Header = rtcp.Header{Count: rtcp.FormatTCC, Type: rtcp.TypeTransportSpecificFeedback, Length: uint16(f.MarshalSize()/4 - 1), Padding: int(f.Len()) != f.MarshalSize()}
 	message := marshal(b, &rtcp.ReceiverReport{Reports: []rtcp.ReceptionReport{{SSRC: mediaSSRC}}}, f)
+	take := reading(chain)
 	b.ReportAllocs()
 	for b.Loop() {
-		v.Take(message)
+		take(message)
 	}
 }

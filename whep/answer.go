@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"deskwhep/interceptors"
+	"deskwhep/whep/peer"
 )
 
 // served is one section of an offer that the answer accepts.
@@ -17,10 +18,9 @@ type served struct {
 
 // transport is our end of the one bundled transport.
 type transport struct {
-	ufrag, pwd  string
-	fingerprint string   // "sha-256 AB:CD:..."
-	setup       string   // active or passive
-	candidates  []string // values of a=candidate
+	peer.Local
+	fingerprint string // "sha-256 AB:CD:..."
+	setup       string // active or passive
 }
 
 // iceOptions is what the answer and a restart's fragment announce (RFC 8840,
@@ -66,8 +66,8 @@ func writeAnswer(o *offer, list []served, t transport, id uint64, rtcpMuxOnly bo
 		if s.rsize {
 			line("a=rtcp-rsize")
 		}
-		line("a=ice-ufrag:%s", t.ufrag)
-		line("a=ice-pwd:%s", t.pwd)
+		line("a=ice-ufrag:%s", t.Ufrag)
+		line("a=ice-pwd:%s", t.Pwd)
 		line("a=fingerprint:%s", t.fingerprint)
 		line("a=setup:%s", t.setup)
 		s.writeExtensions(&a.format, line)
@@ -80,7 +80,7 @@ func writeAnswer(o *offer, list []served, t transport, id uint64, rtcpMuxOnly bo
 			line("a=ssrc:%d cname:%s", a.rtx, cname)
 		}
 		if first {
-			writeCandidates(line, t.candidates)
+			writeCandidates(line, t.Candidates)
 		}
 		first = false
 	}
@@ -95,12 +95,12 @@ func writeFragment(o *offer, list []served, t transport) string {
 		line("a=group:BUNDLE%s", mids)
 	}
 	line(iceOptions)
-	line("a=ice-ufrag:%s", t.ufrag)
-	line("a=ice-pwd:%s", t.pwd)
+	line("a=ice-ufrag:%s", t.Ufrag)
+	line("a=ice-pwd:%s", t.Pwd)
 	s := &o.sections[list[0].index]
 	line("m=%s 9 %s 0", s.kind, s.proto)
 	line("a=mid:%s", s.mid)
-	writeCandidates(line, t.candidates)
+	writeCandidates(line, t.Candidates)
 	return b.String()
 }
 

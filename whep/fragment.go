@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-
-	"github.com/pion/webrtc/v4"
 )
 
 // maxCandidates bounds the candidates in one offer and in one fragment.
@@ -97,14 +95,6 @@ func readCandidate(value string) (usable bool, err error) {
 	}
 	addr, err := netip.ParseAddr(f[4])
 	return strings.EqualFold(f[2], "udp") && component == 1 && err == nil && !addr.IsUnspecified() && !addr.IsMulticast(), nil
-}
-
-// contact lets the session's ICE agent send checks to a client's candidates.
-// What the agent cannot use it drops (WHEP 4.5.2).
-func contact(pc *webrtc.PeerConnection, mid string, candidates []string) {
-	for _, c := range candidates {
-		_ = pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: "candidate:" + c, SDPMid: &mid})
-	}
 }
 
 func clip(s string) string {

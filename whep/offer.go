@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pion/sdp/v3"
+
+	"deskwhep/whep/peer"
 )
 
 // Limits on an offer. Browsers' largest offers use about half of each.
@@ -20,7 +22,7 @@ const (
 )
 
 // offer is what we understand of a player's offer. Nothing else of it reaches
-// the WebRTC stack or an answer.
+// the connection or an answer.
 type offer struct {
 	sections     []section // all of the offer's, in its order
 	bundle       []string  // mids of the group, in its order; empty without a group
@@ -408,39 +410,9 @@ func (o *offer) plan() (video, audio int, err error) {
 	return video, audio, nil
 }
 
-// forStack writes the offer again for the WebRTC stack: only the sections that
-// are served, only the formats chosen for them, nothing to contact. version
-// grows with each restart of ICE.
-func (o *offer) forStack(served []served, version int) string {
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
-	line("v=0")
-	line("o=- 1 %d IN IP4 0.0.0.0", version)
-	line("s=-")
-	line("t=0 0")
-	mids := ""
-	for _, s := range served {
-		mids += " " + o.sections[s.index].mid
-	}
-	line("a=group:BUNDLE%s", mids)
-	line("a=ice-options:trickle")
-	if o.lite {
-		line("a=ice-lite")
-	}
-	for _, s := range served {
-		line("m=%s 9 UDP/TLS/RTP/SAVPF %s", o.sections[s.index].kind, s.format.types())
-		line("c=IN IP4 0.0.0.0")
-		line("a=mid:%s", o.sections[s.index].mid)
-		line("a=ice-ufrag:%s", o.ufrag)
-		line("a=ice-pwd:%s", o.pwd)
-		line("a=fingerprint:%s", o.fingerprints[0])
-		line("a=setup:%s", o.setup)
-		line("a=rtcp-mux")
-		line("a=recvonly")
-		o.sections[s.index].writeExtensions(&s.format, line)
-		s.format.write(line)
-	}
-	return b.String()
+// remote is the player's end of the transport.
+func (o *offer) remote() peer.Remote {
+	return peer.Remote{Ufrag: o.ufrag, Pwd: o.pwd, Fingerprints: o.fingerprints, Passive: o.setup == "passive", Lite: o.lite}
 }
 
 // write writes the lines that tell of a format.

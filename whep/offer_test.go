@@ -11,6 +11,7 @@ import (
 	"github.com/pion/sdp/v3"
 
 	"deskwhep/encode"
+	"deskwhep/whep/peer"
 )
 
 // recorded reads an offer that was recorded from a real player.
@@ -115,8 +116,10 @@ func TestAnswersOfRecordedOffers(t *testing.T) {
 		if audio >= 0 {
 			list = append(list, served{index: audio, format: o.sections[audio].formats[0], ssrc: 8})
 		}
-		answer := writeAnswer(o, list, transport{ufrag: "uuuu", pwd: "pppppppppppppppppppppp", fingerprint: "sha-256 AA", setup: "passive",
-			candidates: []string{"1 1 udp 1 127.0.0.1 9 typ host"}}, 1, true)
+		answer := writeAnswer(o, list, transport{
+			Local:       peer.Local{Ufrag: "uuuu", Pwd: "pppppppppppppppppppppp", Candidates: []string{"1 1 udp 1 127.0.0.1 9 typ host"}},
+			fingerprint: "sha-256 AA", setup: "passive",
+		}, 1, true)
 		var d sdp.SessionDescription
 		if err := d.UnmarshalString(answer); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, answer)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/pion/webrtc/v4"
-
 	"deskwhep/encode"
 )
 
@@ -13,12 +11,10 @@ import (
 // key frame.
 func (ses *session) send(ctx context.Context) error {
 	for {
-		for _, ready := range []<-chan struct{}{ses.path.working(), ses.video.bound} {
-			select {
-			case <-ready:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+		select {
+		case <-ses.path.working():
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 		if err := ses.play(ctx); err != nil {
 			return err
@@ -40,7 +36,8 @@ func (ses *session) play(ctx context.Context) error {
 		ses.viewer.Store(nil)
 		viewer.Close()
 	}()
-	ses.wire.Start(startRate(ses.remote()))
+	to, _, _ := ses.peer.Remote()
+	ses.wire.Start(startRate(to.Addr()))
 	o := newOutlet(viewer, ses.video, ses.wire.Estimate, &ses.dropped)
 	ses.outlet.Store(o)
 	ses.sender.add(o)
@@ -58,20 +55,6 @@ func (ses *session) play(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// remote is the address that media goes to; invalid if it is not known.
-func (ses *session) remote() (remote netip.Addr) {
-	pair, err := ses.senders[0].Transport().ICETransport().GetSelectedCandidatePair()
-	if err != nil || pair == nil {
-		return remote
-	}
-	return pairAddress(pair)
-}
-
-func pairAddress(pair *webrtc.ICECandidatePair) netip.Addr {
-	remote, _ := netip.ParseAddr(pair.Remote.Address)
-	return remote.Unmap()
 }
 
 // startRate is what a path is taken to carry until its feedback tells more, in

@@ -12,12 +12,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/pion/dtls/v3"
-	"github.com/pion/dtls/v3/pkg/crypto/elliptic"
 	"github.com/pion/ice/v4"
-	"github.com/pion/webrtc/v4"
 
 	"deskwhep/interceptors/gso"
+	"deskwhep/whep/peer"
 )
 
 const (
@@ -35,6 +33,7 @@ type ports struct {
 	tcp        net.Listener
 	web, media *branch
 	udp        []*gso.Conn
+	local      []netip.AddrPort // of udp
 	udpMux     *ice.MultiUDPMuxDefault
 	tcpMux     *ice.TCPMuxDefault
 
@@ -86,7 +85,7 @@ func tryPorts(listen string, log *slog.Logger) (*ports, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("the media socket: %w", err), c.Close(), p.close())
 		}
-		p.udp = append(p.udp, bursts)
+		p.udp, p.local = append(p.udp, bursts), append(p.local, netip.AddrPortFrom(addr, port))
 		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: bursts, Logger: stackLogs{log}.NewLogger("ice")}))
 	}
 	p.udpMux = ice.NewMultiUDPMuxDefault(muxes...)
@@ -123,31 +122,14 @@ func interfaceAddresses() (list []netip.Addr, err error) {
 	return list, nil
 }
 
-// settings are the WebRTC stack's, for all sessions.
-func (p *ports) settings(publicIPs []string) (webrtc.SettingEngine, error) {
-	var e webrtc.SettingEngine
-	e.SetICEUDPMux(p.udpMux)
-	e.SetICETCPMux(p.tcpMux)
-	e.SetNetworkTypes([]webrtc.NetworkType{
-		webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6,
-	})
-	e.SetIncludeLoopbackCandidate(true)
-	e.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled) // players' checks come to us
-	e.DisableActiveTCP(true)                               // never connect to an address of the player's choosing
-	e.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
-	e.SetDTLSInsecureSkipHelloVerify(true) // ICE has proved the address already
-	e.SetDTLSEllipticCurves(elliptic.X25519, elliptic.P256)
-	e.SetSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80)
-	if err := e.SetAnsweringDTLSRole(webrtc.DTLSRoleServer); err != nil {
-		return e, fmt.Errorf("DTLS role: %w", err)
-	}
-	if len(publicIPs) > 0 {
-		err := e.SetICEAddressRewriteRules(webrtc.ICEAddressRewriteRule{External: publicIPs, AsCandidateType: webrtc.ICECandidateTypeHost})
-		if err != nil {
-			return e, fmt.Errorf("--public-ip: %w", err)
+// direct is the media socket of a local address; nil if there is none.
+func (p *ports) direct(local netip.AddrPort) peer.PacketWriter {
+	for i, c := range p.udp {
+		if p.local[i] == local {
+			return c
 		}
 	}
-	return e, nil
+	return nil
 }
 
 // flush sends what the media sockets keep back of a frame.

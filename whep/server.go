@@ -4,9 +4,6 @@ package whep
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,10 +15,11 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/pion/webrtc/v4"
+	"github.com/pion/transport/v5/stdnet"
 	"golang.org/x/sync/errgroup"
 
 	"deskwhep/encode"
+	"deskwhep/whep/peer"
 )
 
 // Stream is what viewers watch; *encode.Stream is one.
@@ -73,8 +71,8 @@ type Server struct {
 	log         *slog.Logger
 	echo        *echo.Echo
 	ports       *ports
-	settings    webrtc.SettingEngine
-	certificate webrtc.Certificate
+	peers       peer.Config
+	fingerprint string // of the certificate
 	limits      *limits
 	sender      *sender
 
@@ -104,24 +102,26 @@ func New(listen string, cfg Config) (*Server, error) {
 	if _, ok := cfg.Streams[cfg.Default]; !ok {
 		return nil, fmt.Errorf("the default stream %q is not among the streams", cfg.Default)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make the DTLS key: %w", err)
-	}
-	certificate, err := webrtc.GenerateCertificate(key)
+	certificate, err := newCertificate()
 	if err != nil {
 		return nil, fmt.Errorf("make the DTLS certificate: %w", err)
+	}
+	interfaces, err := stdnet.NewNet()
+	if err != nil {
+		return nil, fmt.Errorf("list the network interfaces: %w", err)
 	}
 	p, err := openPorts(listen, cfg.Log)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Log, ports: p, certificate: *certificate, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
-		sessions: map[string]*session{},
-	}
-	if s.settings, err = p.settings(cfg.PublicIPs); err != nil {
-		return nil, errors.Join(err, p.close())
+		cfg: cfg, log: cfg.Log, ports: p, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
+		peers: peer.Config{
+			UDP: p.udpMux, TCP: p.tcpMux, Net: interfaces, Certificate: certificate, PublicIPs: cfg.PublicIPs,
+			Log: stackLogs{cfg.Log}, Direct: p.direct,
+		},
+		fingerprint: peer.Fingerprint("sha-256", certificate.Certificate[0]),
+		sessions:    map[string]*session{},
 	}
 	s.echo = s.routes()
 	return s, nil

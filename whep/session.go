@@ -3,7 +3,6 @@ package whep
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -11,38 +10,32 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pion/webrtc/v4"
+	"golang.org/x/sync/errgroup"
 
 	"deskwhep/encode"
 	"deskwhep/interceptors"
+	"deskwhep/whep/peer"
 )
 
 // Why sessions end, as the log tells it.
 var (
 	errDeleted  = errors.New("deleted by the player")
-	errGone     = errors.New("the player closed the connection")
-	errLost     = errors.New("the player does not answer any more")
 	errSetup    = errors.New("the player never connected")
 	errShutdown = errors.New("the server is shutting down")
 )
-
-// gatherTimeout bounds the wait for our own host candidates, which are at hand.
-const gatherTimeout = 2 * time.Second
 
 // session is one viewer's WHEP session, from POST to its end.
 type session struct {
 	// Static after open.
 	id, stream string
 	join       func() (*encode.Viewer, error) // again, after a break
-	pc         *webrtc.PeerConnection
-	gathered   chan struct{} // capacity 1, never closed: a gathering has ended
-	video      *track        // nil without video
+	peer       *peer.Conn
+	video      *track // nil without video
 	served     []served
 	contact    bool // send checks to the player's candidates
 	created    time.Time
 	log        *slog.Logger
 	cancel     context.CancelCauseFunc
-	senders    []*webrtc.RTPSender
 	wire       *interceptors.Viewer
 	sender     *sender
 
@@ -55,13 +48,11 @@ type session struct {
 	mu         sync.Mutex // guards below, and serialises negotiation
 	offer      *offer     // ufrag and pwd change with each restart
 	etag       string
-	version    int
 	candidates int // of the player, given to the agent since the last restart
 }
 
-// open negotiates a session: it makes the stack's connection, adds a track for
-// each section that is served, and returns the answer.
-// The session ends when cancel is called, which it may do itself.
+// open negotiates a session: it makes the connection, binds a track for each
+// section that is served, and returns the answer. The session ends when cancel is called, which it may do itself.
 func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCauseFunc) (_ *session, answer string, err error) {
 	video, audio, err := o.plan()
 	if err != nil {
@@ -69,7 +60,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	}
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
-		gathered: make(chan struct{}, 1), cancel: cancel, offer: o, etag: newETag(), version: 1,
+		cancel: cancel, offer: o, etag: newETag(),
 		sender: s.sender, path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
@@ -150,25 +141,6 @@ func watch(st Stream, formats []format) (*encode.Viewer, format, error) {
 }
 
 func (ses *session) negotiate(s *Server) (string, error) {
-	if err := ses.connect(s); err != nil {
-		return "", err
-	}
-	t, err := ses.exchange()
-	if err != nil {
-		return "", err
-	}
-	for i := range ses.served {
-		encoding := ses.senders[i].GetParameters().Encodings[0]
-		ses.served[i].ssrc = uint32(encoding.SSRC)
-		if ses.served[i].format.rtx != 0 {
-			ses.served[i].rtx = uint32(encoding.RTX.SSRC)
-		}
-	}
-	return writeAnswer(ses.offer, ses.served, t, random64(), s.cfg.RTCPMuxOnly), nil
-}
-
-// connect makes the stack's connection with a track for each served section.
-func (ses *session) connect(s *Server) error {
 	epoch := clock{epoch: ses.created, base: uint32(random64())}
 	at := func(rate uint32) clock { c := epoch; c.rate = int64(rate); return c }
 	ses.wire = interceptors.New(interceptors.Config{
@@ -180,150 +152,81 @@ func (ses *session) connect(s *Server) error {
 		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
 		Sent:    s.ports.flush,
 	})
-	var media webrtc.MediaEngine
-	var tracks []*track
-	for _, a := range ses.served {
+	var err error
+	if ses.peer, err = peer.Open(&s.peers, ses.offer.remote(), ses.wire.Registry(), ses.reached); err != nil {
+		return "", err
+	}
+	for i := range ses.served {
+		a := &ses.served[i]
+		a.ssrc = uint32(random64()) | 1 // not 0
+		if a.format.rtx != 0 {
+			a.rtx = a.ssrc ^ 1<<31
+		}
 		section := &ses.offer.sections[a.index]
-		t := newTrack(section, &a.format, at(a.format.clock), ses.wire)
-		if err := t.register(&media, &a.format); err != nil {
-			return err
+		t, err := bind(ses.peer, section, a, at(a.format.clock), ses.wire)
+		if err != nil {
+			return "", err
 		}
 		if section.kind == "video" {
 			ses.video = t
 		}
-		tracks = append(tracks, t)
 	}
-	settings := s.settings
-	settings.BufferFactory = inboxes(ses.wire.Take)
-	if ses.offer.setup == "passive" {
-		if err := settings.SetAnsweringDTLSRole(webrtc.DTLSRoleClient); err != nil {
-			return fmt.Errorf("DTLS role: %w", err)
-		}
+	t, err := ses.transport(s.fingerprint)
+	if err != nil {
+		return "", err
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(ses.wire.Registry()))
-	var err error
-	if ses.pc, err = api.NewPeerConnection(webrtc.Configuration{Certificates: []webrtc.Certificate{s.certificate}}); err != nil {
-		return fmt.Errorf("peer connection: %w", err)
-	}
-	ses.pc.OnICEGatheringStateChange(func(webrtc.ICEGatheringState) {
-		select {
-		case ses.gathered <- struct{}{}:
-		default:
-		}
-	})
-	ses.pc.OnConnectionStateChange(ses.changed)
-	for _, t := range tracks {
-		sender, err := ses.pc.AddTrack(t)
-		if err != nil {
-			return fmt.Errorf("add the %s track: %w", t.kind, err)
-		}
-		ses.senders = append(ses.senders, sender)
-	}
-	return nil
+	ses.call(ses.offer.candidates)
+	return writeAnswer(ses.offer, ses.served, t, random64(), s.cfg.RTCPMuxOnly), nil
 }
 
-// changed follows the connection. It is called before run and during it.
-func (ses *session) changed(state webrtc.PeerConnectionState) {
-	switch state {
-	case webrtc.PeerConnectionStateConnected:
-		if !ses.connected.Swap(true) {
-			ses.log.Info("viewer connected", "after", time.Since(ses.created).Round(time.Millisecond))
-		}
-		ses.path.set(true)
-	case webrtc.PeerConnectionStateDisconnected:
-		ses.path.set(false)
-	case webrtc.PeerConnectionStateFailed:
-		ses.path.set(false)
-		ses.end(errLost)
-	case webrtc.PeerConnectionStateClosed:
-		ses.end(errGone)
+// reached follows whether media can reach the player.
+func (ses *session) reached(up bool) {
+	if up && !ses.connected.Swap(true) {
+		ses.log.Info("viewer connected", "after", time.Since(ses.created).Round(time.Millisecond))
 	}
+	ses.path.set(up)
 }
 
 // end ends the session; the first reason counts.
 func (ses *session) end(reason error) { ses.cancel(reason) }
 
-// exchange gives the current offer to the stack and collects our end of the
-// transport.
-func (ses *session) exchange() (transport, error) {
-	text := ses.offer.forStack(ses.served, ses.version)
-	if err := ses.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: text}); err != nil {
-		return transport{}, unservable("the WebRTC stack refuses the offer: %v", err)
-	}
-	answer, err := ses.pc.CreateAnswer(nil)
-	if err != nil {
-		return transport{}, fmt.Errorf("create the answer: %w", err)
-	}
-	if err := ses.pc.SetLocalDescription(answer); err != nil {
-		return transport{}, fmt.Errorf("set the answer: %w", err)
-	}
-	if err := ses.gather(); err != nil {
-		return transport{}, err
-	}
-	t, err := readTransport(ses.pc.LocalDescription())
+// transport is our end of the connection.
+func (ses *session) transport(fingerprint string) (transport, error) {
+	local, err := ses.peer.Local()
 	if err != nil {
 		return transport{}, err
 	}
-	if ses.contact {
-		contact(ses.pc, ses.offer.sections[ses.served[0].index].mid, ses.offer.candidates)
+	t := transport{Local: local, fingerprint: fingerprint, setup: "passive"}
+	if ses.offer.setup == "passive" {
+		t.setup = "active"
 	}
 	return t, nil
 }
 
-// gather waits for the end of a gathering, which has begun already.
-func (ses *session) gather() error {
-	late := time.NewTimer(gatherTimeout)
-	defer late.Stop()
-	for ses.pc.ICEGatheringState() != webrtc.ICEGatheringStateComplete {
-		select {
-		case <-ses.gathered:
-		case <-late.C:
-			return fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
-		}
+// call sends checks to the player's candidates, if the server is configured to.
+// What cannot be used is dropped (WHEP 4.5.2).
+func (ses *session) call(candidates []string) {
+	if !ses.contact {
+		return
 	}
-	return nil
-}
-
-// readTransport takes the transport's values out of the stack's description.
-func readTransport(d *webrtc.SessionDescription) (t transport, err error) {
-	parsed, err := d.Unmarshal()
-	if err != nil {
-		return t, fmt.Errorf("read our own description: %w", err)
+	for _, c := range candidates {
+		_ = ses.peer.Contact(c)
 	}
-	attributes := slices.Concat(parsed.Attributes, parsed.MediaDescriptions[0].Attributes)
-	for _, a := range attributes {
-		switch a.Key {
-		case "ice-ufrag":
-			t.ufrag = a.Value
-		case "ice-pwd":
-			t.pwd = a.Value
-		case "fingerprint":
-			t.fingerprint = a.Value
-		case "setup":
-			t.setup = a.Value
-		case "candidate":
-			if f := strings.Fields(a.Value); len(f) > 1 && f[1] == "1" { // the component of RTP
-				t.candidates = append(t.candidates, a.Value)
-			}
-		}
-	}
-	if len(t.candidates) == 0 {
-		return t, errors.New("there is no network address to offer")
-	}
-	return t, nil
 }
 
 // restart restarts ICE with the player's new credentials (WHEP 4.5.3); DTLS,
 // SSRCs and sequence numbers stay. The caller holds mu.
 func (ses *session) restart(f fragment) (transport, error) {
-	ses.offer.ufrag, ses.offer.pwd, ses.offer.candidates = f.ufrag, f.pwd, f.candidates
-	ses.version++
-	ses.candidates = len(f.candidates)
-	ses.path.set(false) // the old pair is gone; the new one brings it up
-	t, err := ses.exchange()
+	if err := ses.peer.Restart(f.ufrag, f.pwd); err != nil {
+		return transport{}, err
+	}
+	t, err := ses.transport("")
 	if err != nil {
 		return t, err
 	}
+	ses.offer.ufrag, ses.offer.pwd, ses.offer.candidates = f.ufrag, f.pwd, f.candidates
+	ses.candidates = len(f.candidates)
+	ses.call(f.candidates)
 	ses.etag = newETag()
 	return t, nil
 }
@@ -337,17 +240,18 @@ func (ses *session) run(ctx context.Context, setup time.Duration) error {
 	})
 	defer unconnected.Stop()
 	defer ses.close()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ses.peer.Run(ctx) })
 	if ses.video != nil {
-		return ses.send(ctx)
+		g.Go(func() error { return ses.send(ctx) })
 	}
-	<-ctx.Done()
-	return context.Cause(ctx)
+	return g.Wait()
 }
 
 // close frees what the session holds; it may be called more than once.
 func (ses *session) close() {
-	if ses.pc != nil {
-		_ = ses.pc.GracefulClose() // it closes what it can whatever it returns
+	if ses.peer != nil {
+		ses.peer.Close()
 	}
 	if v := ses.viewer.Swap(nil); v != nil {
 		v.Close()
@@ -358,10 +262,7 @@ func (ses *session) close() {
 // the server is configured to: normally the player's checks come to us. The
 // caller holds mu.
 func (ses *session) trickle(f fragment) {
-	if !ses.contact {
-		return
-	}
 	fresh := f.candidates[:min(len(f.candidates), maxCandidates-ses.candidates)]
 	ses.candidates += len(fresh)
-	contact(ses.pc, ses.offer.sections[ses.served[0].index].mid, fresh)
+	ses.call(fresh)
 }

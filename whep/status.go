@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/pion/webrtc/v4"
 )
 
 // ViewerStatus is one session's state at a moment, for people and monitoring.
@@ -60,8 +58,9 @@ func (ses *session) status() ViewerStatus {
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	st := ViewerStatus{
 		Session: ses.id[:8], Stream: ses.stream, Codecs: ses.codecs(),
-		Seconds: time.Since(ses.created).Seconds(), Connected: ses.path.isUp(), Transport: ses.transport(),
+		Seconds: time.Since(ses.created).Seconds(), Connected: ses.path.isUp(),
 	}
+	_, st.Transport, _ = ses.peer.Remote()
 	var ssrc uint32
 	for _, a := range ses.served {
 		if a.format.codec != "" {
@@ -79,20 +78,4 @@ func (ses *session) status() ViewerStatus {
 		st.Queue, st.Lean = ms(time.Duration(o.waited.Load())), o.lean.Load()
 	}
 	return st
-}
-
-// transport is the kind of path that media takes; empty without one.
-func (ses *session) transport() string {
-	pair, err := ses.senders[0].Transport().ICETransport().GetSelectedCandidatePair()
-	if err != nil || pair == nil {
-		return ""
-	}
-	family := "4"
-	if a := pairAddress(pair); a.Is6() {
-		family = "6"
-	}
-	if pair.Remote.Protocol == webrtc.ICEProtocolTCP {
-		return "tcp" + family
-	}
-	return "udp" + family
 }

@@ -1,0 +1,333 @@
+// Package peer connects one player for sending: ICE as the side that is called,
+// DTLS-SRTP and RTCP, over sockets that all players share, with interceptors of
+// pion between the sender and the wire. It is what a WebRTC peer connection
+// needs for that, without negotiation and without what only receivers need: it
+// costs a fraction of the memory, and a packet goes from the interceptors to
+// the socket without a queue, a copy of its payload for each layer, or a
+// goroutine on its way.
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/logging"
+	"github.com/pion/rtp"
+	"github.com/pion/srtp/v3"
+	"github.com/pion/transport/v5"
+)
+
+// gatherTimeout bounds the wait for our own host candidates, which are at hand.
+const gatherTimeout = 2 * time.Second
+
+// Why a connection ends; test with errors.Is.
+var (
+	ErrGone = errors.New("the player closed the connection")
+	ErrLost = errors.New("the player does not answer any more")
+)
+
+// Config is what the connections of a server share. All but PublicIPs and
+// Direct are required.
+type Config struct {
+	UDP         ice.UDPMux
+	TCP         ice.TCPMux
+	Net         transport.Net
+	Certificate tls.Certificate // of all connections
+	PublicIPs   []string        // advertised instead of the interfaces' private addresses
+	Log         logging.LoggerFactory
+
+	// Direct is the socket of a local address, to write to past ICE; nil if
+	// there is none. What it is given is not kept.
+	Direct func(local netip.AddrPort) PacketWriter
+}
+
+// PacketWriter is a UDP socket that never blocks.
+type PacketWriter interface {
+	WriteToAddrPort(b []byte, to netip.AddrPort) (int, error)
+}
+
+// Remote is what the player's offer says of its transport.
+type Remote struct {
+	Ufrag, Pwd   string
+	Fingerprints []string // "sha-256 AB:CD:..." as in SDP; the player's certificate has one of them
+	Passive      bool     // a=setup:passive: the DTLS handshake begins here
+	Lite         bool     // a=ice-lite: checks begin here
+}
+
+// Local is our end, for an answer.
+type Local struct {
+	Ufrag, Pwd string
+	Candidates []string // values of a=candidate
+}
+
+// Conn is one player's connection. Methods are for any goroutine.
+type Conn struct {
+	// Static after Open.
+	cfg    *Config
+	remote Remote
+	agent  *ice.Agent
+	chain  interceptor.Interceptor
+	reader interceptor.RTCPReader
+	dtls   *pipe
+	events func(up bool)
+
+	gathered chan struct{} // one slot, never closed: a gathering has ended
+	lost     chan struct{} // closed when ICE has failed
+	path     atomic.Pointer[path]
+	conn     *ice.Conn // set by Run, before anything is read
+
+	stateMu      sync.Mutex // serialises events; guards iceUp and keyed, and changes of path
+	iceUp, keyed bool
+
+	outMu   sync.Mutex // guards what encrypts
+	out     *srtp.Context
+	buf     []byte
+	scratch rtp.Header
+
+	in atomic.Pointer[srtp.Context] // used by the reader only, once it is there
+}
+
+// path is where packets of the selected pair go.
+type path struct {
+	remote netip.AddrPort
+	tcp    bool
+	direct PacketWriter // nil: through ICE
+}
+
+// Open makes a connection for the player that r describes, with registry's
+// interceptors, and gathers our candidates. events is told in order when media
+// can reach the player and when not; it must not block. The owner calls Run, or
+// else Close.
+func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up bool)) (_ *Conn, err error) {
+	c := &Conn{
+		cfg: cfg, remote: r, events: events,
+		gathered: make(chan struct{}, 1), lost: make(chan struct{}), buf: make([]byte, packetSize),
+	}
+	c.dtls = newPipe(c)
+	if c.chain, err = registry.Build(""); err != nil {
+		return nil, fmt.Errorf("interceptors: %w", err)
+	}
+	c.chain.BindRTCPWriter(interceptor.RTCPWriterFunc(c.writeControl))
+	c.reader = c.chain.BindRTCPReader(interceptor.RTCPReaderFunc(c.readControl))
+	if c.agent, err = newAgent(cfg); err != nil {
+		_ = c.chain.Close()
+		return nil, fmt.Errorf("ice: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			c.Close()
+		}
+	}()
+	lost := sync.OnceFunc(func() { close(c.lost) })
+	err = errors.Join(
+		c.agent.OnCandidate(func(candidate ice.Candidate) {
+			if candidate == nil {
+				select {
+				case c.gathered <- struct{}{}:
+				default:
+				}
+			}
+		}),
+		c.agent.OnSelectedCandidatePairChange(c.selected),
+		c.agent.OnConnectionStateChange(func(s ice.ConnectionState) {
+			c.change(func() {
+				c.iceUp = s == ice.ConnectionStateConnected || s == ice.ConnectionStateCompleted
+			})
+			if s == ice.ConnectionStateFailed {
+				lost()
+			}
+		}),
+		c.agent.SetRemoteICELite(r.Lite),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("ice: %w", err)
+	}
+	if err := c.gather(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func newAgent(cfg *Config) (*ice.Agent, error) {
+	options := []ice.AgentOption{
+		ice.WithUDPMux(cfg.UDP), ice.WithTCPMux(cfg.TCP), ice.WithNet(cfg.Net), ice.WithLoggerFactory(cfg.Log),
+		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
+		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6}),
+		ice.WithIncludeLoopback(),
+		ice.WithMulticastDNSMode(ice.MulticastDNSModeDisabled), // players' checks come to us
+		ice.WithDisableActiveTCP(),                             // never connect to an address of the player's choosing
+		ice.WithDisconnectedTimeout(5 * time.Second), ice.WithFailedTimeout(10 * time.Second), ice.WithKeepaliveInterval(2 * time.Second),
+	}
+	if len(cfg.PublicIPs) > 0 {
+		options = append(options, ice.WithAddressRewriteRules(ice.AddressRewriteRule{External: cfg.PublicIPs, AsCandidateType: ice.CandidateTypeHost}))
+	}
+	return ice.NewAgentWithOptions(options...)
+}
+
+// gather gathers our candidates and waits for the end of it.
+func (c *Conn) gather() error {
+	if err := c.agent.GatherCandidates(); err != nil {
+		return fmt.Errorf("gather candidates: %w", err)
+	}
+	late := time.NewTimer(gatherTimeout)
+	defer late.Stop()
+	for {
+		state, err := c.agent.GetGatheringState()
+		if err != nil {
+			return fmt.Errorf("gather candidates: %w", err)
+		}
+		if state == ice.GatheringStateComplete {
+			return nil
+		}
+		select {
+		case <-c.gathered:
+		case <-late.C:
+			return fmt.Errorf("gathering candidates took more than %v", gatherTimeout)
+		}
+	}
+}
+
+// Local is our end of the transport.
+func (c *Conn) Local() (l Local, err error) {
+	if l.Ufrag, l.Pwd, err = c.agent.GetLocalUserCredentials(); err != nil {
+		return l, fmt.Errorf("ice: %w", err)
+	}
+	candidates, err := c.agent.GetLocalCandidates()
+	if err != nil {
+		return l, fmt.Errorf("ice: %w", err)
+	}
+	for _, candidate := range candidates {
+		l.Candidates = append(l.Candidates, candidate.Marshal())
+	}
+	if len(l.Candidates) == 0 {
+		return l, errors.New("there is no network address to offer")
+	}
+	return l, nil
+}
+
+// Contact sends checks to a candidate of the player's, the value of an
+// a=candidate.
+func (c *Conn) Contact(candidate string) error {
+	remote, err := ice.UnmarshalCandidate(candidate)
+	if err != nil {
+		return fmt.Errorf("ice: %w", err)
+	}
+	return c.agent.AddRemoteCandidate(remote)
+}
+
+// Restart restarts ICE with the player's new credentials; keys and streams
+// stay. Media stops until there is a new path.
+func (c *Conn) Restart(ufrag, pwd string) error {
+	c.change(func() { c.iceUp = false; c.path.Store(nil) }) // the old pair is gone
+	if err := c.agent.Restart("", ""); err != nil {
+		return fmt.Errorf("restart ice: %w", err)
+	}
+	if err := c.gather(); err != nil {
+		return err
+	}
+	if err := c.agent.SetRemoteCredentials(ufrag, pwd); err != nil {
+		return fmt.Errorf("restart ice: %w", err)
+	}
+	return nil
+}
+
+// Bind makes a stream and returns the way to it through the interceptors. A
+// write of n = 0 without an error is a packet that is lost for want of room or
+// of a path. The header is not kept.
+func (c *Conn) Bind(info *interceptor.StreamInfo) interceptor.RTPWriter {
+	return c.chain.BindLocalStream(info, interceptor.RTPWriterFunc(c.write))
+}
+
+// Remote is where media goes; network is udp4, udp6, tcp4 or tcp6. ok is false
+// without a path.
+func (c *Conn) Remote() (to netip.AddrPort, network string, ok bool) {
+	p := c.path.Load()
+	if p == nil {
+		return to, "", false
+	}
+	family := "4"
+	if p.remote.Addr().Is6() {
+		family = "6"
+	}
+	if p.tcp {
+		return p.remote, "tcp" + family, true
+	}
+	return p.remote, "udp" + family, true
+}
+
+// Run connects and serves the connection until ctx ends or the player has gone,
+// and closes it. The error is ErrGone, ErrLost, the cause of ctx, or what went
+// wrong. It is called once.
+func (c *Conn) Run(ctx context.Context) error {
+	defer c.Close()
+	start := c.agent.StartAccept
+	if c.remote.Lite {
+		start = c.agent.StartDial
+	}
+	var err error
+	if c.conn, err = start(c.remote.Ufrag, c.remote.Pwd); err != nil {
+		return fmt.Errorf("ice: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var reading sync.WaitGroup
+	reading.Go(c.read)
+	secured := make(chan error, 1)
+	reading.Go(func() { secured <- c.secure(ctx) })
+	select {
+	case err = <-secured:
+	case <-c.lost:
+		err = ErrLost
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	cancel(err)
+	c.Close()
+	reading.Wait()
+	return err
+}
+
+// Close ends the connection and waits for the end of what it does. It may be
+// called more than once.
+func (c *Conn) Close() {
+	c.outMu.Lock()
+	c.out = nil
+	c.outMu.Unlock()
+	c.dtls.end()
+	_ = c.agent.GracefulClose() // it closes what it can whatever it returns
+	_ = c.chain.Close()
+	c.change(func() { c.iceUp = false; c.path.Store(nil) })
+}
+
+// change changes the state, and tells the owner if media can reach the player
+// now, or not any more.
+func (c *Conn) change(set func()) {
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	up := func() bool { return c.iceUp && c.keyed && c.path.Load() != nil }
+	before := up()
+	set()
+	if now := up(); now != before {
+		c.events(now)
+	}
+}
+
+// selected follows the selected pair.
+func (c *Conn) selected(local, remote ice.Candidate) {
+	p := &path{tcp: local.NetworkType().IsTCP()}
+	if addr, err := netip.ParseAddr(remote.Address()); err == nil {
+		p.remote = netip.AddrPortFrom(addr.Unmap(), uint16(remote.Port()))
+	}
+	if addr, err := netip.ParseAddr(local.Address()); err == nil && !p.tcp && p.remote.IsValid() && c.cfg.Direct != nil {
+		p.direct = c.cfg.Direct(netip.AddrPortFrom(addr.Unmap(), uint16(local.Port())))
+	}
+	c.change(func() { c.path.Store(p) })
+}
