@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/pion/interceptor"
 	"github.com/pion/rtp"
@@ -121,15 +122,18 @@ func (n *numbers) set(seq uint16, in bool) {
 	}
 }
 
-// slot is a packet that was sent.
+// slot is a packet that was sent, in 24 bytes: there are many.
 type slot struct {
-	payload   []byte
+	data      *byte // of its payload; nil while the slot is empty
 	timestamp uint32
+	repaired  uint32 // when it last was, in microseconds modulo 2^32 since began
 	seq       uint16
+	size      uint16 // of its payload
+	repairs   uint8  // how often it was repaired
 	marker    bool
-	repairs   uint8
-	repaired  time.Duration // since began; zero is never
 }
+
+func (p *slot) payload() []byte { return unsafe.Slice(p.data, p.size) }
 
 // BindLocalStream implements interceptor.Interceptor.
 func (r *Retransmission) BindLocalStream(info *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {
@@ -262,7 +266,9 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 	}
 	s.next = h.SequenceNumber + 1
 	s.sent += uint64(len(payload))
-	s.slots[h.SequenceNumber%historySize] = slot{payload: payload, timestamp: h.Timestamp, seq: h.SequenceNumber, marker: h.Marker}
+	s.slots[h.SequenceNumber%historySize] = slot{
+		data: unsafe.SliceData(payload), size: uint16(len(payload)), timestamp: h.Timestamp, seq: h.SequenceNumber, marker: h.Marker,
+	}
 	s.wasRepaired.set(h.SequenceNumber, false)
 	if s.keyNext {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
@@ -301,7 +307,7 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bo
 		switch back := s.next - seq; {
 		case back == 0 || back >= halfNumbers: // not sent yet
 		case s.keyed && seq-s.key >= halfNumbers: // from before the key frame
-		case back > historySize || s.slots[seq%historySize].seq != seq || s.slots[seq%historySize].payload == nil || s.refuse:
+		case back > historySize || s.slots[seq%historySize].seq != seq || s.slots[seq%historySize].data == nil || s.refuse:
 			s.stats.Lost++
 			lost = lost || back <= memorySize && !s.wasRepaired.has(seq)
 		default:
@@ -325,17 +331,17 @@ func (s *repairs) refill(now time.Duration) {
 // resend sends a kept packet again unless it just was, or there is no budget.
 func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 	p := &s.slots[seq%historySize]
-	if p.repaired != 0 && now < p.repaired+rtt+repairAgain {
+	if p.repairs > 0 && micros(now)-p.repaired < micros(rtt+repairAgain) {
 		return false
 	}
 	// The more often it was repaired, the more must be left for others.
-	if p.repairs == repairsMost || s.budget < float64(len(p.payload))+s.most*float64(p.repairs)/(2*repairsMost) {
+	if p.repairs == repairsMost || s.budget < float64(p.size)+s.most*float64(p.repairs)/(2*repairsMost) {
 		s.stats.Refused++
 		return false
 	}
 	p.repairs++
 	s.wasRepaired.set(seq, true)
-	h, payload := &s.header, p.payload
+	h, payload := &s.header, p.payload()
 	h.Timestamp, h.Marker, h.SequenceNumber = p.timestamp, p.marker, seq
 	if s.rtx != 0 {
 		h.SequenceNumber = s.nextRTX
@@ -343,13 +349,13 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 		if s.buf == nil {
 			s.buf = make([]byte, 0, maxRTXPacket)
 		}
-		s.buf = append(binary.BigEndian.AppendUint16(s.buf[:0], seq), p.payload...)
+		s.buf = append(binary.BigEndian.AppendUint16(s.buf[:0], seq), payload...)
 		payload = s.buf
 	}
 	// A repair that fails is asked for again.
 	_, _ = s.w.Write(h, payload, interceptor.Attributes{})
 	s.budget -= float64(len(payload))
-	p.repaired = max(now, 1)
+	p.repaired = micros(now)
 	s.stats.Repaired++
 	s.stats.Bytes += uint64(len(payload))
 	return true

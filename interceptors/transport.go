@@ -48,16 +48,20 @@ type Transport struct {
 
 // sent is a packet that was sent.
 type sent struct {
-	at   time.Duration // since began
+	at   uint32 // in microseconds modulo 2^32 since began
 	seq  uint16
 	size uint16 // of the payload, bytes
 	fate fate
 }
 
+// micros is a time in microseconds modulo 2^32, 71 minutes.
+func micros(t time.Duration) uint32 { return uint32(t / time.Microsecond) }
+
 type fate uint8
 
 const (
-	unknown fate = iota
+	unsent fate = iota
+	underway
 	arrived
 	missing
 )
@@ -113,7 +117,7 @@ func (t *Transport) number(size int) uint16 {
 	}
 	n := t.next
 	t.next++
-	t.flight[n%flightSize] = sent{at: now, seq: n, size: uint16(size)}
+	t.flight[n%flightSize] = sent{at: micros(now), seq: n, size: uint16(size), fate: underway}
 	return n
 }
 
@@ -145,7 +149,7 @@ func (t *Transport) take(b []byte, now time.Duration) {
 	var f feedback
 	for seq, at := range arrivals(b).all {
 		p := &t.flight[seq%flightSize]
-		if p.seq != seq || p.at == 0 || p.fate == arrived || p.fate == missing && at < 0 {
+		if p.seq != seq || p.fate == unsent || p.fate == arrived || p.fate == missing && at < 0 {
 			continue
 		}
 		if at < 0 {
@@ -154,7 +158,8 @@ func (t *Transport) take(b []byte, now time.Duration) {
 			continue
 		}
 		p.fate = arrived
-		f.add(int(p.size), time.Duration(ref)*64*time.Millisecond+at-p.at)
+		left := now - time.Duration(micros(now)-p.at)*time.Microsecond
+		f.add(int(p.size), time.Duration(ref)*64*time.Millisecond+at-left)
 	}
 	t.estimate.take(f, now)
 }

@@ -33,7 +33,7 @@ type ports struct {
 	tcp        net.Listener
 	web, media *branch
 	udp        []*gso.Conn
-	local      []netip.AddrPort // of udp
+	sockets    []*peer.Socket // of udp
 	udpMux     *ice.MultiUDPMuxDefault
 	tcpMux     *ice.TCPMuxDefault
 
@@ -85,8 +85,9 @@ func tryPorts(listen string, log *slog.Logger) (*ports, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("the media socket: %w", err), c.Close(), p.close())
 		}
-		p.udp, p.local = append(p.udp, bursts), append(p.local, netip.AddrPortFrom(addr, port))
-		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: bursts, Logger: stackLogs{log}.NewLogger("ice")}))
+		socket := peer.NewSocket(bursts, netip.AddrPortFrom(addr, port))
+		p.udp, p.sockets = append(p.udp, bursts), append(p.sockets, socket)
+		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: stackLogs{log}.NewLogger("ice")}))
 	}
 	p.udpMux = ice.NewMultiUDPMuxDefault(muxes...)
 	p.tcpMux = ice.NewTCPMuxDefault(ice.TCPMuxParams{
@@ -120,16 +121,6 @@ func interfaceAddresses() (list []netip.Addr, err error) {
 		return nil, errors.New("this machine has no network address, not even loopback")
 	}
 	return list, nil
-}
-
-// direct is the media socket of a local address; nil if there is none.
-func (p *ports) direct(local netip.AddrPort) peer.PacketWriter {
-	for i, c := range p.udp {
-		if p.local[i] == local {
-			return c
-		}
-	}
-	return nil
 }
 
 // flush sends what the media sockets keep back of a frame.

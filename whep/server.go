@@ -118,7 +118,7 @@ func New(listen string, cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Log, ports: p, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
 		peers: peer.Config{
 			UDP: p.udpMux, TCP: p.tcpMux, Net: interfaces, Certificate: certificate, PublicIPs: cfg.PublicIPs,
-			Log: stackLogs{cfg.Log}, Direct: p.direct,
+			Log: stackLogs{cfg.Log}, Sockets: p.sockets,
 		},
 		fingerprint: peer.Fingerprint("sha-256", certificate.Certificate[0]),
 		sessions:    map[string]*session{},

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"deskwhep/encode"
 	"deskwhep/interceptors"
 	"deskwhep/whep/peer"
@@ -240,12 +238,14 @@ func (ses *session) run(ctx context.Context, setup time.Duration) error {
 	})
 	defer unconnected.Stop()
 	defer ses.close()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return ses.peer.Run(ctx) })
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if ses.video != nil {
-		g.Go(func() error { return ses.send(ctx) })
+		sending.Go(func() { cancel(ses.send(ctx)) })
 	}
-	return g.Wait()
+	return ses.peer.Run(ctx)
 }
 
 // close frees what the session holds; it may be called more than once.

@@ -34,24 +34,16 @@ var (
 	ErrLost = errors.New("the player does not answer any more")
 )
 
-// Config is what the connections of a server share. All but PublicIPs and
-// Direct are required.
+// Config is what the connections of a server share. All but Sockets and
+// PublicIPs are required.
 type Config struct {
 	UDP         ice.UDPMux
+	Sockets     []*Socket // those under UDP
 	TCP         ice.TCPMux
 	Net         transport.Net
 	Certificate tls.Certificate // of all connections
 	PublicIPs   []string        // advertised instead of the interfaces' private addresses
 	Log         logging.LoggerFactory
-
-	// Direct is the socket of a local address, to write to past ICE; nil if
-	// there is none. What it is given is not kept.
-	Direct func(local netip.AddrPort) PacketWriter
-}
-
-// PacketWriter is a UDP socket that never blocks.
-type PacketWriter interface {
-	WriteToAddrPort(b []byte, to netip.AddrPort) (int, error)
 }
 
 // Remote is what the player's offer says of its transport.
@@ -79,8 +71,9 @@ type Conn struct {
 	dtls   *pipe
 	events func(up bool)
 
-	gathered chan struct{} // one slot, never closed: a gathering has ended
-	lost     chan struct{} // closed when ICE has failed
+	gathered chan struct{}           // one slot, never closed: a gathering has ended
+	end      context.CancelCauseFunc // ends Run
+	ended    context.Context
 	path     atomic.Pointer[path]
 	conn     *ice.Conn // set by Run, before anything is read
 
@@ -92,14 +85,15 @@ type Conn struct {
 	buf     []byte
 	scratch rtp.Header
 
-	in atomic.Pointer[srtp.Context] // used by the reader only, once it is there
+	inMu sync.Mutex // guards what decrypts, and serialises the interceptors' reading
+	in   *srtp.Context
 }
 
 // path is where packets of the selected pair go.
 type path struct {
 	remote netip.AddrPort
 	tcp    bool
-	direct PacketWriter // nil: through ICE
+	socket *Socket // to write to past ICE; nil if there is none
 }
 
 // Open makes a connection for the player that r describes, with registry's
@@ -109,14 +103,15 @@ type path struct {
 func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up bool)) (_ *Conn, err error) {
 	c := &Conn{
 		cfg: cfg, remote: r, events: events,
-		gathered: make(chan struct{}, 1), lost: make(chan struct{}), buf: make([]byte, packetSize),
+		gathered: make(chan struct{}, 1), buf: make([]byte, packetSize),
 	}
+	c.ended, c.end = context.WithCancelCause(context.Background())
 	c.dtls = newPipe(c)
 	if c.chain, err = registry.Build(""); err != nil {
 		return nil, fmt.Errorf("interceptors: %w", err)
 	}
 	c.chain.BindRTCPWriter(interceptor.RTCPWriterFunc(c.writeControl))
-	c.reader = c.chain.BindRTCPReader(interceptor.RTCPReaderFunc(c.readControl))
+	c.reader = c.chain.BindRTCPReader(interceptor.RTCPReaderFunc(c.decrypt))
 	if c.agent, err = newAgent(cfg); err != nil {
 		_ = c.chain.Close()
 		return nil, fmt.Errorf("ice: %w", err)
@@ -126,7 +121,6 @@ func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up 
 			c.Close()
 		}
 	}()
-	lost := sync.OnceFunc(func() { close(c.lost) })
 	err = errors.Join(
 		c.agent.OnCandidate(func(candidate ice.Candidate) {
 			if candidate == nil {
@@ -142,7 +136,7 @@ func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up 
 				c.iceUp = s == ice.ConnectionStateConnected || s == ice.ConnectionStateCompleted
 			})
 			if s == ice.ConnectionStateFailed {
-				lost()
+				c.end(ErrLost)
 			}
 		}),
 		c.agent.SetRemoteICELite(r.Lite),
@@ -226,7 +220,7 @@ func (c *Conn) Contact(candidate string) error {
 // Restart restarts ICE with the player's new credentials; keys and streams
 // stay. Media stops until there is a new path.
 func (c *Conn) Restart(ufrag, pwd string) error {
-	c.change(func() { c.iceUp = false; c.path.Store(nil) }) // the old pair is gone
+	c.change(func() { c.iceUp = false; c.move(nil) }) // the old pair is gone
 	if err := c.agent.Restart("", ""); err != nil {
 		return fmt.Errorf("restart ice: %w", err)
 	}
@@ -267,32 +261,23 @@ func (c *Conn) Remote() (to netip.AddrPort, network string, ok bool) {
 // and closes it. The error is ErrGone, ErrLost, the cause of ctx, or what went
 // wrong. It is called once.
 func (c *Conn) Run(ctx context.Context) error {
-	defer c.Close()
 	start := c.agent.StartAccept
 	if c.remote.Lite {
 		start = c.agent.StartDial
 	}
 	var err error
 	if c.conn, err = start(c.remote.Ufrag, c.remote.Pwd); err != nil {
+		c.Close()
 		return fmt.Errorf("ice: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })()
+	defer context.AfterFunc(c.ended, c.dtls.end)() // wakes secure
 	var reading sync.WaitGroup
 	reading.Go(c.read)
-	secured := make(chan error, 1)
-	reading.Go(func() { secured <- c.secure(ctx) })
-	select {
-	case err = <-secured:
-	case <-c.lost:
-		err = ErrLost
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	cancel(err)
+	c.end(c.secure(c.ended))
 	c.Close()
 	reading.Wait()
-	return err
+	return context.Cause(c.ended)
 }
 
 // Close ends the connection and waits for the end of what it does. It may be
@@ -304,7 +289,18 @@ func (c *Conn) Close() {
 	c.dtls.end()
 	_ = c.agent.GracefulClose() // it closes what it can whatever it returns
 	_ = c.chain.Close()
-	c.change(func() { c.iceUp = false; c.path.Store(nil) })
+	c.change(func() { c.iceUp = false; c.move(nil) })
+}
+
+// move makes p the path. The caller holds stateMu.
+func (c *Conn) move(p *path) {
+	if p != nil && p.socket != nil {
+		p.socket.register(p.remote, c)
+	}
+	old := c.path.Swap(p)
+	if old != nil && old.socket != nil && (p == nil || *p != *old) {
+		old.socket.forget(old.remote, c)
+	}
 }
 
 // change changes the state, and tells the owner if media can reach the player
@@ -322,12 +318,20 @@ func (c *Conn) change(set func()) {
 
 // selected follows the selected pair.
 func (c *Conn) selected(local, remote ice.Candidate) {
-	p := &path{tcp: local.NetworkType().IsTCP()}
-	if addr, err := netip.ParseAddr(remote.Address()); err == nil {
-		p.remote = netip.AddrPortFrom(addr.Unmap(), uint16(remote.Port()))
+	p := &path{tcp: local.NetworkType().IsTCP(), remote: address(remote)}
+	if !p.tcp {
+		at := address(local)
+		for _, s := range c.cfg.Sockets {
+			if s.local == at {
+				p.socket = s
+			}
+		}
 	}
-	if addr, err := netip.ParseAddr(local.Address()); err == nil && !p.tcp && p.remote.IsValid() && c.cfg.Direct != nil {
-		p.direct = c.cfg.Direct(netip.AddrPortFrom(addr.Unmap(), uint16(local.Port())))
-	}
-	c.change(func() { c.path.Store(p) })
+	c.change(func() { c.move(p) })
+}
+
+// address is a candidate's address.
+func address(c ice.Candidate) netip.AddrPort {
+	addr, _ := netip.ParseAddr(c.Address())
+	return netip.AddrPortFrom(addr.Unmap(), uint16(c.Port()))
 }

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	packetSize = 2048     // bytes of a packet, and more than any path carries
-	pending    = 64 << 10 // bytes of DTLS that wait
+	packetSize = 1600     // bytes; more than comes or goes
+	dtlsMost   = 64 << 10 // bytes that wait
 )
 
 // profiles are the SRTP profiles, the best first: the server of a handshake
@@ -143,7 +143,9 @@ func (c *Conn) keys(conn *dtls.Conn) error {
 	c.outMu.Lock()
 	c.out = out
 	c.outMu.Unlock()
-	c.in.Store(in)
+	c.inMu.Lock()
+	c.in = in
+	c.inMu.Unlock()
 	return nil
 }
 
@@ -178,8 +180,8 @@ func (c *Conn) transmit(b []byte) (int, error) {
 	if p == nil {
 		return 0, nil
 	}
-	if p.direct != nil {
-		return p.direct.WriteToAddrPort(b, p.remote)
+	if p.socket != nil {
+		return p.socket.WriteToAddrPort(b, p.remote)
 	}
 	return c.conn.Write(b)
 }
@@ -202,38 +204,37 @@ func (c *Conn) writeControl(packets []rtcp.Packet, _ interceptor.Attributes) (in
 	return c.transmit(b)
 }
 
-// read reads until the connection is closed. The interceptors see what comes.
+// read reads what comes through ICE until the connection is closed. What is
+// neither DTLS nor RTCP is dropped.
 func (c *Conn) read() {
 	b := make([]byte, packetSize)
 	for {
-		if _, _, err := c.reader.Read(b, nil); err != nil {
+		n, err := c.conn.Read(b)
+		switch {
+		case err != nil:
 			return
+		case n > 0 && b[0] >= 20 && b[0] <= 63: // RFC 7983
+			c.dtls.put(b[:n])
+		case isControl(b[:n]):
+			c.take(b[:n])
 		}
 	}
 }
 
-// readControl waits for RTCP and decrypts it; DTLS on the way is put aside. It
-// is the beginning of the interceptors. What is neither, or not of this player,
-// is dropped.
-func (c *Conn) readControl(b []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
-	for {
-		n, err := c.conn.Read(b)
-		if err != nil {
-			return 0, a, err
-		}
-		switch p := b[:n]; {
-		case n > 0 && p[0] >= 20 && p[0] <= 63: // RFC 7983
-			c.dtls.put(p)
-		case n > 1 && p[0]>>6 == 2 && p[1] >= 192 && p[1] <= 223: // RFC 5761
-			in := c.in.Load()
-			if in == nil {
-				continue
-			}
-			if plain, err := in.DecryptRTCP(p, p, nil); err == nil {
-				return len(plain), a, nil
-			}
-		}
+// take lets the interceptors read RTCP. What is not the player's is dropped.
+func (c *Conn) take(encrypted []byte) {
+	c.inMu.Lock()
+	defer c.inMu.Unlock()
+	if c.in != nil {
+		_, _, _ = c.reader.Read(encrypted, nil)
 	}
+}
+
+// decrypt decrypts b in place. It is the beginning of the interceptors. The
+// caller holds inMu.
+func (c *Conn) decrypt(b []byte, a interceptor.Attributes) (int, interceptor.Attributes, error) {
+	plain, err := c.in.DecryptRTCP(b, b, nil)
+	return len(plain), a, err
 }
 
 // pipe is the packets of DTLS among all that come; it implements
@@ -249,7 +250,7 @@ type pipe struct {
 
 func newPipe(owner *Conn) *pipe {
 	p := &pipe{owner: owner, in: packetio.NewBuffer()}
-	p.in.SetLimitSize(pending)
+	p.in.SetLimitSize(dtlsMost)
 	return p
 }
 
