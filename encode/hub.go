@@ -303,8 +303,12 @@ func (h *Hub) publish(u *Unit, now time.Time, l *load) {
 	for v := range h.viewers {
 		v.offer(u)
 	}
+	var woken Waker
 	for v := range h.viewers {
-		v.poke()
+		if v.waker != nil && v.waker != woken {
+			woken = v.waker
+			woken.Wake()
+		}
 	}
 }
 

@@ -26,10 +26,10 @@ type Viewer struct {
 	queue chan *Unit // never closed
 	left  chan struct{}
 	leave sync.Once
-	wake  atomic.Pointer[func()] // told of each unit
-	lost  atomic.Bool            // starved may be set
+	lost  atomic.Bool // starved may be set
 
 	// Guarded by hub.mu.
+	waker   Waker     // told of each unit; may be nil
 	layers  uint8     // units of higher ones are left out
 	keyed   bool      // the queue continues from a key frame
 	starved bool      // units were lost; a key frame is owed as soon as there is room
@@ -57,9 +57,16 @@ func (v *Viewer) Next(ctx context.Context) (*Unit, error) {
 	}
 }
 
-// Notify makes the hub call wake after each unit for the viewer, for one who
-// polls many viewers. wake must not block.
-func (v *Viewer) Notify(wake func()) { v.wake.Store(&wake) }
+// Waker is somebody who polls viewers. Wake must not block.
+type Waker interface{ Wake() }
+
+// Notify makes the hub wake w after each unit for the viewer; once for all of
+// w's viewers.
+func (v *Viewer) Notify(w Waker) {
+	v.hub.mu.Lock()
+	v.waker = w
+	v.hub.mu.Unlock()
+}
 
 // Poll is Next without waiting: nil when there is no unit now.
 func (v *Viewer) Poll() *Unit {
@@ -138,13 +145,6 @@ func (v *Viewer) offer(u *Unit) {
 			default:
 			}
 		}
-	}
-}
-
-// poke wakes who polls.
-func (v *Viewer) poke() {
-	if wake := v.wake.Load(); wake != nil {
-		(*wake)()
 	}
 }
 

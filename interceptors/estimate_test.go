@@ -183,4 +183,14 @@ func TestPacer(t *testing.T) {
 	if now = now.Add(time.Second); run(1000) > 7 {
 		t.Error("a pause was saved up")
 	}
+	p.Done()
+	now = now.Add(time.Second)
+	for _, c := range []struct {
+		bytes int
+		ok    bool
+	}{{6000, false}, {4000, true}, {2000, false}, {1000, true}, {1000, false}} { // 5 ms may leave at once
+		if got := p.All(now, c.bytes, pace); got != c.ok {
+			t.Errorf("%d bytes together: %v", c.bytes, got)
+		}
+	}
 }

@@ -23,15 +23,34 @@ func (p *Pacer) Pass(now time.Time, bytes int, pace float64) (ok bool, again tim
 		p.held = true
 		return false, at
 	}
-	start := now
-	if p.held {
-		start = now.Add(-paceLate)
-	}
-	if p.free.Before(start) {
-		p.free = start
-	}
-	p.free = p.free.Add(time.Duration(float64(8*bytes) / pace * 1e9))
+	p.free = p.begin(now).Add(lasting(bytes, pace))
 	return true, time.Time{}
+}
+
+// All lets packets of so many bytes in all through, if each of them may leave
+// now; else none.
+func (p *Pacer) All(now time.Time, bytes int, pace float64) bool {
+	free := p.begin(now).Add(lasting(bytes, pace))
+	if free.Add(-paceAhead).After(now) {
+		return false
+	}
+	p.free = free
+	return true
+}
+
+// begin is when the next packet begins to take its time.
+func (p *Pacer) begin(now time.Time) time.Time {
+	if p.held {
+		now = now.Add(-paceLate)
+	}
+	if p.free.Before(now) {
+		return now
+	}
+	return p.free
+}
+
+func lasting(bytes int, pace float64) time.Duration {
+	return time.Duration(float64(8*bytes) / pace * 1e9)
 }
 
 // Done tells that nothing waits any more.

@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,17 +74,6 @@ func fanout(b *testing.B, n int, j job) {
 	j.frame()
 	time.Sleep(100 * time.Millisecond)
 	each := float64(memory()-empty) / float64(n) / 1024
-	if p := os.Getenv("HEAPPROF"); p != "" {
-		f, _ := os.Create(p)
-		pprof.WriteHeapProfile(f)
-		f.Close()
-		f, _ = os.Create(p + ".gor")
-		pprof.Lookup("goroutine").WriteTo(f, 1)
-		f.Close()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		fmt.Fprintln(os.Stderr, "heap", m.HeapAlloc/1024/uint64(n), "stack", m.StackInuse/1024/uint64(n), "gor", runtime.NumGoroutine())
-	}
 	ticks := time.NewTicker(time.Second / fanoutFPS)
 	defer ticks.Stop()
 	packets := uint64(0)

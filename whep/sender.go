@@ -34,8 +34,9 @@ func newSender(flush func()) *sender {
 	return &sender{wake: make(chan struct{}, 1), flush: flush}
 }
 
-// poke makes the sender look at its viewers; it never blocks.
-func (s *sender) poke() {
+// Wake makes the sender look at its viewers; it never blocks. It implements
+// encode.Waker.
+func (s *sender) Wake() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -79,8 +80,8 @@ func (s *sender) add(o *outlet) {
 	s.mu.Lock()
 	s.outlets = append(slices.Clip(s.outlets), o)
 	s.mu.Unlock()
-	o.viewer.Notify(s.poke)
-	s.poke()
+	o.viewer.Notify(s)
+	s.Wake()
 }
 
 // remove ends sending to a viewer: when it returns, nothing is sent any more.
@@ -216,9 +217,12 @@ func (o *outlet) drop(n int) {
 // whether that was all of it.
 func (o *outlet) picture(now time.Time, pace float64) bool {
 	u := o.queue[0]
+	all := o.sent == 0 && o.pacer.All(now, u.Bytes, pace)
 	for ; o.sent < len(u.Payloads); o.sent++ {
-		if ok, _ := o.pacer.Pass(now, len(u.Payloads[o.sent]), pace); !ok {
-			return false
+		if !all {
+			if ok, _ := o.pacer.Pass(now, len(u.Payloads[o.sent]), pace); !ok {
+				return false
+			}
 		}
 		room, err := o.track.send(u.Unit, o.sent)
 		if err != nil {
