@@ -90,7 +90,7 @@ func (c *Conn) verify(certificates [][]byte, _ [][]*x509.Certificate) error {
 		return errors.New("the player has no certificate")
 	}
 	for _, f := range c.remote.Fingerprints {
-		if name, _, _ := strings.Cut(f, " "); f == Fingerprint(name, certificates[0]) {
+		if name, _, _ := strings.Cut(f, " "); f != "" && f == Fingerprint(name, certificates[0]) {
 			return nil
 		}
 	}
