@@ -22,7 +22,8 @@ var (
 	droppedDesc  = describe("encoder_dropped_frames_total", "Pictures that the encoders dropped to hold the rate.", "stream", "codec")
 	failuresDesc = describe("encoder_failures_total", "Errors of the encoders.", "stream", "codec")
 	keysDesc     = describe("keyframes_total", "Key frames among the encoded pictures.", "stream", "codec")
-	requestsDesc = describe("keyframe_requests_total", "Requests for key frames; one key frame serves all that come meanwhile.", "stream", "codec", "reason")
+	requestsDesc = describe("keyframe_requests_total", "Requests for key frames.", "stream", "codec", "reason")
+	answersDesc  = describe("keyframe_answers_total", "What became of the requests: served by a key frame of their own, merged with one that was owed already, or answered from the cache.", "stream", "codec", "outcome")
 	timeDesc     = describe("encode_seconds", "Time that a picture takes to encode, smoothed.", "stream", "codec")
 	rttDesc      = describe("viewer_rtt_seconds", "Round trips of the viewers who watch at this moment.", "stream")
 	lossDesc     = describe("viewer_loss_ratio", "Shares of lost packets, as those viewers last reported.", "stream")
@@ -45,7 +46,7 @@ func (s *site) metrics() http.Handler {
 // Describe implements prometheus.Collector.
 func (s *site) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{infoDesc, viewersDesc, cardDesc, framesDesc, unitsDesc, bytesDesc, droppedDesc,
-		failuresDesc, keysDesc, requestsDesc, timeDesc, intervalDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
+		failuresDesc, keysDesc, requestsDesc, answersDesc, timeDesc, intervalDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
 		out <- d
 	}
 }
@@ -82,6 +83,9 @@ func (s *site) Collect(out chan<- prometheus.Metric) {
 			counter(keysDesc, t.Keys, labels...)
 			for reason, n := range t.KeyReasons {
 				counter(requestsDesc, n, on.name, string(codec), reason)
+			}
+			for outcome, n := range map[string]uint64{"served": t.Keys, "merged": t.KeysMerged, "cache": t.KeysCached} {
+				counter(answersDesc, n, on.name, string(codec), outcome)
 			}
 		}
 		shown := map[string]bool{} // two sizes of a codec are one series

@@ -20,7 +20,8 @@ func TestMetrics(t *testing.T) {
 	metrics, _ := request(t, http.MethodGet, p.url+"/metrics", "", "", "", http.StatusOK)
 	for _, want := range []string{
 		`deskwhep_viewers{stream="card"} 1`, `deskwhep_viewers{stream="desktop"} 0`, `deskwhep_build_info{version="dev"} 1`,
-		`deskwhep_keyframe_requests_total{codec="vp8",reason="join",stream="card"} 1`, `deskwhep_viewer_rtt_seconds_count{stream="card"} 1`,
+		`deskwhep_keyframe_requests_total{codec="vp8",reason="join",stream="card"} 1`,
+		`deskwhep_keyframe_answers_total{codec="vp8",outcome="served",stream="card"} 1`, `deskwhep_viewer_rtt_seconds_count{stream="card"} 1`,
 	} {
 		if !strings.Contains(metrics, want+"\n") {
 			t.Errorf("the metrics lack %s", want)

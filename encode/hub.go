@@ -77,16 +77,21 @@ const (
 
 // Status is what a hub is doing and has done.
 type Status struct {
-	Running bool // an encoder is open
-	Viewers int
-	Units   uint64 // pictures that left the encoder
-	Bytes   uint64 // in their payloads
-	Dropped uint64 // pictures that the encoder dropped to hold the rate
-	Keys    uint64 // key frames among the units
-	// KeyReasons counts the requests for key frames by reason; one key frame
-	// serves all who ask meanwhile.
-	KeyReasons map[string]uint64
-	Failures   uint64 // errors of the encoder
+	Running  bool // an encoder is open
+	Viewers  int
+	Units    uint64 // pictures that left the encoder
+	Bytes    uint64 // in their payloads
+	Dropped  uint64 // pictures that the encoder dropped to hold the rate
+	Failures uint64 // errors of the encoder
+
+	// Each request for a key frame is served by a key frame made for it, merged
+	// with one that waits for it, or answered from the cache with one that had
+	// been made already. So the sum of KeyReasons is Keys + KeysMerged +
+	// KeysCached, and one more while a key frame is owed.
+	KeyReasons map[string]uint64 // requests by reason
+	Keys       uint64            // key frames among the units
+	KeysMerged uint64
+	KeysCached uint64
 
 	Size       image.Point   // of the last unit
 	EncodeTime time.Duration // of a picture, smoothed
@@ -100,6 +105,8 @@ func (s Status) plus(o Status) Status {
 	s.Bytes += o.Bytes
 	s.Dropped += o.Dropped
 	s.Keys += o.Keys
+	s.KeysMerged += o.KeysMerged
+	s.KeysCached += o.KeysCached
 	s.Failures += o.Failures
 	reasons := maps.Clone(o.KeyReasons)
 	for reason, n := range s.KeyReasons {
@@ -122,7 +129,7 @@ func NewHub(cfg HubConfig) *Hub {
 		wake:    make(chan struct{}, 1),
 		ended:   make(chan struct{}),
 		viewers: make(map[*Viewer]struct{}),
-		gate:    keyGate{interval: cfg.KeyInterval},
+		gate:    keyGate{interval: cfg.KeyInterval, budget: budget{rate: cfg.Bitrate}},
 		bitrate: cfg.Bitrate,
 		status:  Status{KeyReasons: make(map[string]uint64)},
 	}
@@ -138,7 +145,9 @@ func (h *Hub) Join() *Viewer {
 	for _, u := range h.backlog {
 		v.offer(u)
 	}
-	if !v.keyed {
+	if v.keyed {
+		h.cached("join")
+	} else {
 		h.owe("join", time.Now())
 	}
 	h.mu.Unlock()
@@ -167,13 +176,23 @@ func (h *Hub) RequestKeyframe(reason string) {
 func (h *Hub) SetBitrate(bitsPerSecond int) {
 	h.mu.Lock()
 	h.bitrate = max(bitsPerSecond, 1)
+	h.gate.budget.rate = h.bitrate
 	h.mu.Unlock()
 }
 
 // owe is RequestKeyframe at a given time or later. The caller holds mu.
 func (h *Hub) owe(reason string, at time.Time) {
 	h.status.KeyReasons[reason]++
-	h.gate.owe(at)
+	if h.gate.owe(at) {
+		h.status.KeysMerged++
+	}
+}
+
+// cached counts a request that a key frame has answered which had been made
+// already. The caller holds mu.
+func (h *Hub) cached(reason string) {
+	h.status.KeyReasons[reason]++
+	h.status.KeysCached++
 }
 
 // poke makes the session look again at what is owed and who watches.
@@ -297,7 +316,9 @@ func (h *Hub) publish(u *Unit, now time.Time, l *load) {
 	h.status.Size, h.status.EncodeTime, h.status.Interval = u.Size, l.average, l.interval
 	if u.Key {
 		h.status.Keys++
-		h.gate.paid(now)
+		if !h.gate.paid(u.Bytes, now) {
+			h.status.KeyReasons["encoder"]++
+		}
 	}
 	h.remember(u)
 	for v := range h.viewers {

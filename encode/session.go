@@ -149,7 +149,11 @@ func (s *session) take(u capture.Update) (fresh bool) {
 		return false
 	}
 	s.screen, s.taken = u.Frame.Size, u.Frame.Captured
-	if size := s.hub.cfg.fit(s.screen); size != s.screen {
+	size := s.hub.cfg.fit(s.screen)
+	if size != s.picture.Size && s.picture.Size != (image.Point{}) {
+		s.hub.RequestKeyframe("size")
+	}
+	if size != s.screen {
 		u.Damage = s.scaler.Convert(&s.picture, size, u.Frame, &u.Damage)
 	} else {
 		yuv.Convert(&s.picture, u.Frame, &u.Damage)
@@ -252,6 +256,7 @@ func (s *session) make(u *Unit, key bool) error {
 // again with the new one.
 func (s *session) rebuild(err error, now time.Time) error {
 	s.hub.count(func(st *Status) { st.Failures++ })
+	s.hub.RequestKeyframe("failure")
 	if s.failures++; s.failures == maxFailures {
 		return fmt.Errorf("the encoder failed %d times in a row: %w", s.failures, err)
 	}

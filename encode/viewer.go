@@ -102,6 +102,14 @@ func (v *Viewer) RequestKeyframe(reason string) {
 	h.poke()
 }
 
+// KeyframeRepeated counts a request that was answered with a key frame which
+// the viewer had been sent before.
+func (v *Viewer) KeyframeRepeated(reason string) {
+	v.hub.mu.Lock()
+	v.hub.cached(reason)
+	v.hub.mu.Unlock()
+}
+
 // SetLayers leaves out units of temporal layers above highest from now on; at
 // first none is. While a viewer goes without the [TopLayer] the others pay for
 // it with a few more bits, so it is for those who cannot take all. Not every

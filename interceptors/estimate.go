@@ -17,6 +17,7 @@ const (
 	growth     = 0.08 // per second
 	decrease   = 300 * time.Millisecond
 	congestion = 5 * time.Second // is remembered so long
+	silence    = time.Second     // without feedback; then what it tells of is no measure of the rate
 )
 
 // Estimate is what a viewer's path carries, as far as its feedback tells.
@@ -65,6 +66,7 @@ type estimator struct {
 	grown          time.Duration // when the target was last changed upwards
 	cut            time.Duration // when it was last cut
 	congested      bool          // has been cut
+	heard          time.Duration // when the last feedback came
 	over           int           // feedback in a row with too long a queue
 	queue          time.Duration
 
@@ -101,6 +103,10 @@ func (e *estimator) take(f feedback, now time.Duration) {
 	if !e.measured {
 		e.measured, e.rateSince, e.lossSince, e.grown = true, now, now, now
 	}
+	if now-e.heard > silence { // the path stood still, or the stream
+		e.bytes, e.rateSince, e.over, f.bytes = 0, now, 0, 0
+	}
+	e.heard = now
 	e.rate(f, now)
 	e.lose(f, now)
 	if f.arrived > 0 {

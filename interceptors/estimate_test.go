@@ -76,6 +76,25 @@ func TestWideLink(t *testing.T) {
 	}
 }
 
+// A path that stands still for a while, as TCP may, and then gives all that
+// waited, carries what it did before.
+func TestStalledLink(t *testing.T) {
+	l := newLink(100e6, 50e6)
+	now := l.run(0, 5*time.Second, 3e6)
+	const stall = 12 * time.Second
+	for i := range 500 { // what the sender still knows of
+		l.f.add(1000, 20*time.Millisecond+stall-time.Duration(i)*time.Millisecond)
+		if now += time.Millisecond; i%50 == 0 {
+			l.estimate.take(l.f, now+stall)
+			l.f = feedback{}
+		}
+	}
+	now = l.run(now+stall, 2*time.Second, 3e6)
+	if e := l.estimate.snapshot(now); e.Target < 2.5e6 {
+		t.Errorf("after a stall of a path that carries 50 Mbit/s the estimate is %+v", e)
+	}
+}
+
 func TestLossyLink(t *testing.T) {
 	l := newLink(5e6, 50e6)
 	l.loss = 0.05

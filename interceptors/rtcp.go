@@ -30,12 +30,19 @@ type control struct {
 // compound is an RTCP packet of several.
 type compound []byte
 
-// all yields the packets. It ends at what is no RTCP: one bad packet must not
-// end the reading of what follows later.
+// all yields the packets, without their padding. It ends at what is no RTCP:
+// one bad packet must not end the reading of what follows later.
 func (b compound) all(yield func(control) bool) {
 	for len(b) >= 4 && b[0]>>6 == 2 {
 		n := 4 + 4*int(binary.BigEndian.Uint16(b[2:]))
-		if n > len(b) || !yield(control{b[1], b[0] & 0x1f, b[4:n]}) {
+		if n > len(b) {
+			return
+		}
+		body := b[4:n]
+		if b[0]&0x20 != 0 && n > 4 { // RFC 3550, 6.4.1: the last byte counts the padding
+			body = body[:max(len(body)-int(body[len(body)-1]), 0)]
+		}
+		if !yield(control{b[1], b[0] & 0x1f, body}) {
 			return
 		}
 		b = b[n:]

@@ -196,6 +196,23 @@ func reading(chain interceptor.Interceptor) (take func(b []byte)) {
 	}
 }
 
+// Padding (RFC 3550, 6.4.1) is no entry of a NACK.
+func TestPadding(t *testing.T) {
+	b := marshal(t, &rtcp.TransportLayerNack{MediaSSRC: mediaSSRC, Nacks: []rtcp.NackPair{{PacketID: 9}}})
+	b[0] |= 0x20
+	b[3]++
+	l := bind(t, stream(true), NewRetransmission(RetransmissionConfig{}))
+	l.send(t, 0, 20, 10)
+	l.written = nil
+	l.feed(t, append(b, 0, 0, 0, 4))
+	if got := l.repairs(); !slices.Equal(got, []uint16{9}) {
+		t.Errorf("a padded NACK of 9 was answered by %v", got)
+	}
+	for size := range 256 { // more than there is
+		l.feed(t, []byte{0xa1, 205, 0, 3, 0, 0, 0, 0, 0, 0, 4, 87, 0, 9, 0, uint8(size)})
+	}
+}
+
 func FuzzControl(f *testing.F) {
 	f.Add(marshal(f, &rtcp.ReceiverReport{Reports: []rtcp.ReceptionReport{{SSRC: mediaSSRC}}}, &rtcp.PictureLossIndication{MediaSSRC: mediaSSRC}))
 	f.Add(marshal(f, &rtcp.TransportLayerNack{MediaSSRC: mediaSSRC, Nacks: []rtcp.NackPair{{PacketID: 3, LostPackets: 5}}}))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -81,3 +82,6 @@ func play(pc *webrtc.PeerConnection, url string, via func(answer string) string)
 	}
 	return pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: via(string(answer))})
 }
+
+// udp is the server's media address on loopback.
+func (in *insideServer) udp() *net.UDPAddr { return net.UDPAddrFromAddrPort(in.Addr()) }

@@ -151,7 +151,7 @@ func (r *relay) after(d time.Duration, f func()) {
 // tcpRelay is a TCP path to a server that can stall.
 type tcpRelay struct {
 	listener net.Listener
-	stalled  chan struct{} // closed to stall; what has passed is some megabytes at most
+	stalled  chan struct{} // closed to stall
 	free     chan struct{} // closed to go on
 }
 

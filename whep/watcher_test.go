@@ -1,0 +1,296 @@
+package whep
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"deskwhep/encode/encodetest"
+)
+
+// A player asks for a key frame when it has waited so long for its first one or
+// for the next decodable picture; browsers wait for 0.2 and 3 s. It waits a
+// little for repairs before a key frame makes it skip what is missing.
+const (
+	patienceKey    = 300 * time.Millisecond
+	patienceNext   = time.Second
+	patienceRepair = 150 * time.Millisecond
+)
+
+// watcher is a player that follows the pictures of an encodetest.Source: it
+// repairs and reports as pion does, decodes what is whole and refers to what was
+// decoded, and asks for key frames when that does not go on.
+type watcher struct {
+	pc        *webrtc.PeerConnection
+	connected chan struct{}
+	failed    chan struct{} // the connection is over
+
+	mu       sync.Mutex // guards below
+	media    uint32     // SSRC
+	newest   int64      // picture that has begun to come, its number as the hub counts units, from 0
+	pictures map[int64]*picture
+	next     int64 // picture to be decoded; -1 before the first key frame
+	waiting  time.Time
+	asked    time.Time
+
+	watched
+}
+
+// watched is what a watcher has seen.
+type watched struct {
+	First   int64 // picture that was decoded, a key frame; -1 for none
+	Last    int64 // picture that was decoded
+	Decoded int
+	Skipped int // pictures that were never decoded, between others that were
+	Keys    int // key frames decoded
+	Asked   int // key frames asked for
+	Packets int // that came, repairs too
+}
+
+// share is the share of decoded pictures of those from the first one to the end,
+// which is a number of units.
+func (w watched) share(end uint64) float64 {
+	if w.First < 0 || int64(end) <= w.First {
+		return 0
+	}
+	return float64(w.Decoded) / float64(max(int64(end), w.Last+1)-w.First)
+}
+
+// picture is one that comes in packets.
+type picture struct {
+	seqs        map[uint16]bool
+	first, last uint16
+	begun       bool // first has come
+	ended       bool // last has come
+	key         bool
+}
+
+func (p *picture) whole() bool {
+	return p.begun && p.ended && len(p.seqs) == int(p.last-p.first)+1
+}
+
+// follow starts a watcher and waits until it is connected. via rewrites the
+// answer's candidates, nil for the direct way.
+func follow(t testing.TB, url string, via func(answer string) string) *watcher {
+	t.Helper()
+	w, err := newWatcher(url, via, func(ip net.IP) bool { return ip.IsLoopback() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.pc.GracefulClose() })
+	return w
+}
+
+func newWatcher(url string, via func(answer string) string, local func(net.IP) bool) (*watcher, error) {
+	var settings webrtc.SettingEngine
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	settings.SetIPFilter(local)
+	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
+	var media webrtc.MediaEngine
+	var registry interceptor.Registry
+	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(&media, &registry))
+	if err != nil {
+		return nil, err
+	}
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(&registry)).NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		return nil, err
+	}
+	w := &watcher{
+		pc: pc, connected: make(chan struct{}), failed: make(chan struct{}),
+		pictures: map[int64]*picture{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
+	}
+	up, down := sync.OnceFunc(func() { close(w.connected) }), sync.OnceFunc(func() { close(w.failed) })
+	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { w.read(track) })
+	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		switch s {
+		case webrtc.PeerConnectionStateConnected:
+			up()
+		case webrtc.PeerConnectionStateFailed, webrtc.PeerConnectionStateClosed:
+			down()
+		}
+	})
+	if _, err := pc.AddTransceiverFromKind(webrtc.RTPCodecTypeVideo, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
+		return nil, err
+	}
+	if err := play(pc, url, via); err != nil {
+		return nil, err
+	}
+	select {
+	case <-w.connected:
+		return w, nil
+	case <-w.failed:
+	case <-time.After(30 * time.Second):
+	}
+	_ = pc.Close()
+	return nil, fmt.Errorf("the player does not connect: %v", pc.ICEConnectionState())
+}
+
+func (w *watcher) read(track *webrtc.TrackRemote) {
+	w.mu.Lock()
+	w.media = uint32(track.SSRC())
+	w.waiting = time.Now()
+	w.mu.Unlock()
+	for {
+		p, _, err := track.ReadRTP()
+		if err != nil {
+			return
+		}
+		if w.take(p, time.Now()) {
+			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(track.SSRC())}})
+		}
+	}
+}
+
+// take takes a packet and tells whether to ask for a key frame.
+func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
+	var v codecs.VP8Packet
+	payload, err := v.Unmarshal(packet.Payload)
+	if err != nil || v.I == 0 {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.Packets++
+	number := int64(v.PictureID)
+	if w.newest >= 0 { // 15 bits on the wire
+		number = w.newest + int64(int16((v.PictureID-uint16(w.newest))<<1)>>1)
+	}
+	w.newest = max(w.newest, number)
+	if number >= w.next {
+		w.note(number, packet, v.S == 1, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
+	}
+	if w.decode(now.Sub(w.waiting) > patienceRepair) {
+		w.waiting = now
+	}
+	patience := patienceNext
+	if w.next < 0 {
+		patience = patienceKey
+	}
+	ask = w.newest >= w.next && now.Sub(w.waiting) > patience && now.Sub(w.asked) > patienceKey
+	if ask {
+		w.asked = now
+		w.Asked++
+	}
+	return ask
+}
+
+func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
+	p := w.pictures[number]
+	if p == nil {
+		p = &picture{seqs: map[uint16]bool{}}
+		w.pictures[number] = p
+	}
+	p.seqs[packet.SequenceNumber] = true
+	if first {
+		p.begun, p.first, p.key = true, packet.SequenceNumber, key
+	}
+	if packet.Marker {
+		p.ended, p.last = true, packet.SequenceNumber
+	}
+}
+
+// decode decodes what can be, and tells whether that was anything or there is
+// nothing to wait for. skip lets it go on with a key frame.
+func (w *watcher) decode(skip bool) (went bool) {
+	for {
+		at := w.next
+		if p := w.pictures[at]; p == nil || !p.whole() {
+			at = -1
+			for number, p := range w.pictures { // the oldest key frame helps
+				if (skip || w.next < 0) && p.key && p.whole() && (at < 0 || number < at) {
+					at = number
+				}
+			}
+		}
+		if at < 0 {
+			return went || w.newest < w.next
+		}
+		if w.First < 0 {
+			w.First = at
+		} else {
+			w.Skipped += int(at - w.next)
+		}
+		if w.pictures[at].key {
+			w.Keys++
+		}
+		w.Decoded++
+		w.Last, w.next, went = at, at+1, true
+		for number := range w.pictures {
+			if number < w.next {
+				delete(w.pictures, number)
+			}
+		}
+	}
+}
+
+// seen is what the watcher has seen until now.
+func (w *watcher) seen() watched {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.watched
+}
+
+func (w *watcher) ssrc() uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.media
+}
+
+func (w *watcher) send(t testing.TB, p rtcp.Packet) {
+	t.Helper()
+	if err := w.pc.WriteRTCP([]rtcp.Packet{p}); err != nil {
+		t.Error(err)
+	}
+}
+
+var candidateLine = regexp.MustCompile(`(?m)^a=candidate:.*\r\n`)
+
+// through makes an answer's first candidates those given, and drops its own.
+func through(answer string, candidates ...string) string {
+	return candidateLine.ReplaceAllStringFunc(answer, func(string) (lines string) {
+		for _, c := range candidates {
+			lines += "a=candidate:" + c + "\r\n"
+		}
+		candidates = nil
+		return lines
+	})
+}
+
+func udpCandidate(port int) string {
+	return fmt.Sprintf("1 1 udp 2130706431 127.0.0.1 %d typ host", port)
+}
+
+func tcpCandidate(port int) string {
+	return fmt.Sprintf("2 1 tcp 1671430143 127.0.0.1 %d typ host tcptype passive", port)
+}
+
+// via makes an answer lead through a relay.
+func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.Port)) }
+
+func (r *tcpRelay) via(answer string) string { return through(answer, tcpCandidate(r.port())) }
+
+func (r *tcpRelay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain: %s", what)
+}
