@@ -19,6 +19,10 @@ type Config struct {
 	// misses packets that are not kept any more.
 	Keyframe func(reason string)
 
+	// Repeated is called when a request for a key frame, with the same reasons,
+	// was answered by sending the last one again; it may be nil.
+	Repeated func(reason string)
+
 	// RTPTime maps a moment to the RTP time of the stream with the given clock
 	// rate in Hz; sender reports tell the mapping to the viewer.
 	RTPTime func(at time.Time, clockRate uint32) uint32
@@ -71,6 +75,8 @@ func (v *Viewer) request(ssrc uint32, reason string) {
 	v.asked.Add(1)
 	if !v.retransmission.RepeatKeyframe(ssrc) {
 		v.cfg.Keyframe(reason)
+	} else if v.cfg.Repeated != nil {
+		v.cfg.Repeated(reason)
 	}
 }
 

@@ -107,6 +107,8 @@ type repairs struct {
 	sent, counted uint64  // payload bytes in all, and those that have given budget
 	budget, most  float64 // bytes left for repairs, and the most that may be saved up
 	filled        time.Duration
+	measured      time.Duration // when most was last set
+	earlier       uint64        // sent until then
 	stats         RepairStats
 }
 
@@ -274,6 +276,9 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
 		s.key, s.keyTimestamp = h.SequenceNumber, h.Timestamp
 	}
+	if s.next-s.key > historySize+memorySize { // numbers wrap; what is older than it is not kept either
+		s.keyed = false
+	}
 	if s.keyed && h.Timestamp == s.keyTimestamp {
 		s.keyEnd, s.keyWhole = s.next, h.Marker
 		s.keySent = time.Since(s.began)
@@ -323,8 +328,12 @@ func (s *repairs) refill(now time.Duration) {
 	if passed <= 0 {
 		return
 	}
-	s.most = max(float64(s.sent-s.counted)/passed/repairShare, repairFloor) // a second's worth
-	s.budget = min(s.budget+s.most*passed, s.most)
+	if since := (now - s.measured).Seconds(); since >= 1 { // a frame alone is no rate
+		s.most = max(float64(s.sent-s.earlier)/since/repairShare, repairFloor) // a second's worth
+		s.measured, s.earlier = now, s.sent
+	}
+	earned := max(float64(s.sent-s.counted)/repairShare, repairFloor*passed)
+	s.budget = min(s.budget+earned, s.most)
 	s.filled, s.counted = now, s.sent
 }
 

@@ -147,7 +147,7 @@ func (t *Transport) take(b []byte, now time.Duration) {
 	}
 	t.lastRef, t.refKnown = ref, true
 	var f feedback
-	for seq, at := range arrivals(b).all {
+	for seq, at := range arrivals(b).since(t.next - flightSize) {
 		p := &t.flight[seq%flightSize]
 		if p.seq != seq || p.fate == unsent || p.fate == arrived || p.fate == missing && at < 0 {
 			continue
@@ -168,10 +168,15 @@ func (t *Transport) take(b []byte, now time.Duration) {
 // (draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1); at least 8 bytes.
 type arrivals []byte
 
-// all yields the packets with the time of their arrival after the reference
+// since yields the packets with the time of their arrival after the reference
 // time; -1 for packets that did not arrive. It ends where the message is cut
-// off.
-func (b arrivals) all(yield func(uint16, time.Duration) bool) {
+// off. Of long runs that did not arrive it skips what is not among the
+// flightSize packets from first on: two bytes can tell of thousands.
+func (b arrivals) since(first uint16) func(yield func(uint16, time.Duration) bool) {
+	return func(yield func(uint16, time.Duration) bool) { b.walk(first, yield) }
+}
+
+func (b arrivals) walk(first uint16, yield func(uint16, time.Duration) bool) {
 	base, count := binary.BigEndian.Uint16(b), int(binary.BigEndian.Uint16(b[2:]))
 	chunks, known := b[8:], 0
 	deltas := chunks
@@ -181,7 +186,25 @@ func (b arrivals) all(yield func(uint16, time.Duration) bool) {
 	at := int64(0) // in 250 us
 	for i := 0; i < min(count, known); chunks = chunks[2:] {
 		chunk := binary.BigEndian.Uint16(chunks)
-		for j := range min(statuses(chunk), count-i) {
+		n := min(statuses(chunk), count-i)
+		if chunk>>13 == 0 {
+			start := base + uint16(i)
+			from, to := 0, 0
+			if in := int(start - first); in < flightSize {
+				to = min(n, flightSize-in)
+			} else {
+				from = min(n, int(first-start))
+				to = min(n, from+flightSize)
+			}
+			for ; from < to; from++ {
+				if !yield(start+uint16(from), -1) {
+					return
+				}
+			}
+			i += n
+			continue
+		}
+		for j := range n {
 			arrival := time.Duration(-1)
 			switch s := int(status(chunk, j)); {
 			case s == 0:

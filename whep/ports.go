@@ -21,7 +21,8 @@ import (
 const (
 	socketBuffer = 4 << 20         // bytes; the kernel may grant less
 	firstByte    = 5 * time.Second // for a TCP connection to say what it is
-	writeBuffer  = 1 << 20         // bytes for one ICE-TCP viewer; a slow one loses packets instead of blocking
+	tcpBuffer    = 256 << 10       // bytes in the kernel for one ICE-TCP viewer, who would get as much stale video first
+	writeBuffer  = 512 << 10       // bytes beyond that; a slow viewer loses packets instead of blocking
 )
 
 // ports are the server's sockets: one TCP port for HTTP and ICE-TCP, and UDP on
@@ -186,6 +187,7 @@ func (p *ports) sort(c net.Conn) {
 	to := p.web
 	if first[0] < 2 {
 		to = p.media
+		_ = c.(*net.TCPConn).SetWriteBuffer(tcpBuffer) // a larger one works too
 	}
 	if !to.give(peeked{c, r}) {
 		_ = c.Close()

@@ -147,6 +147,11 @@ func (ses *session) negotiate(s *Server) (string, error) {
 				v.RequestKeyframe(reason)
 			}
 		},
+		Repeated: func(reason string) {
+			if v := ses.viewer.Load(); v != nil {
+				v.KeyframeRepeated(reason)
+			}
+		},
 		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
 		Sent:    s.ports.flush,
 	})

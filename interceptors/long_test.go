@@ -1,0 +1,67 @@
+package interceptors
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A stream without a key frame for minutes is repaired as before.
+func TestRepairLongAfterKeyframe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRetransmission(RetransmissionConfig{})
+		l := bind(t, stream(true), r)
+		r.Keyframe(mediaSSRC)
+		for from := 0; from < 5*halfNumbers; from += 1000 {
+			l.send(t, uint16(from), 1000, 10)
+			l.written = nil
+			seq := uint16(from + 990)
+			l.nack(t, seq)
+			if got := l.repairs(); !slices.Equal(got, []uint16{seq}) {
+				t.Fatalf("%d packets after a key frame a NACK of %d was answered by %v", from+990, seq, got)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// A message costs what its bytes tell, not what they claim.
+func TestFeedbackOfManyThousandPackets(t *testing.T) {
+	b := []byte{0, 0, 255, 255, 0, 0, 0, 0}
+	for range 9 {
+		b = append(b, 0x1f, 0xff) // 8191 packets that did not arrive
+	}
+	for _, first := range []uint16{0, 100, 8000, 8191, 0xf000} {
+		want := first
+		for seq, at := range arrivals(b).since(first) {
+			if seq != want || at != -1 {
+				t.Fatalf("packet %d at %v, want %d", seq, at, want)
+			}
+			want++
+		}
+		if n := want - first; n != flightSize {
+			t.Errorf("from %d on: %d packets", first, n)
+		}
+	}
+}
+
+// A big frame takes no repairs from a viewer that loses the same packet twice.
+func TestSecondRepairAfterBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRetransmission(RetransmissionConfig{RTT: func() time.Duration { return 20 * time.Millisecond }})
+		l := bind(t, stream(true), r)
+		time.Sleep(time.Second)
+		l.send(t, 0, 10, 1000)
+		l.nack(t, 5)
+		time.Sleep(30 * time.Millisecond)
+		l.nack(t, 4)
+		l.send(t, 10, 100, 1000) // a key frame
+		time.Sleep(5 * time.Millisecond)
+		l.written = nil
+		l.nack(t, 5)
+		if got := l.repairs(); !slices.Equal(got, []uint16{5}) {
+			t.Errorf("a second repair after a big frame: %v, %+v", got, r.Stats())
+		}
+	})
+}
