@@ -66,16 +66,24 @@ func checksum(p []byte) byte {
 }
 
 func (s Stamp) paint(dst draw.Image, size image.Point) {
-	c := cellSize(size)
 	draw.Draw(dst, stampBounds(size), image.NewUniform(color.Gray{Y: 128}), image.Point{}, draw.Src)
-	bits := s.bits()
-	for i := range stampBits {
+	s.Cells(size, func(r image.Rectangle, white bool) {
 		ink := image.Black
-		if bits[i/8]>>(7-i%8)&1 == 1 {
+		if white {
 			ink = image.White
 		}
+		draw.Draw(dst, r, ink, image.Point{}, draw.Src)
+	})
+}
+
+// Cells yields the cells of the stamp in a picture of the given size, for those
+// who paint it themselves, on a ground of grey that is one cell wider.
+func (s Stamp) Cells(size image.Point, yield func(r image.Rectangle, white bool)) {
+	c := cellSize(size)
+	bits := s.bits()
+	for i := range stampBits {
 		at := image.Pt((1+i%stampCols)*c, (1+i/stampCols)*c)
-		draw.Draw(dst, image.Rectangle{Min: at, Max: at.Add(image.Pt(c, c))}, ink, image.Point{}, draw.Src)
+		yield(image.Rectangle{Min: at, Max: at.Add(image.Pt(c, c))}, bits[i/8]>>(7-i%8)&1 == 1)
 	}
 }
 

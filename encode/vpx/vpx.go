@@ -4,7 +4,8 @@ package vpx
 
 /*
 #cgo pkg-config: vpx
-#cgo CFLAGS: -O2
+#cgo CFLAGS: -O3
+#include "balance.h"
 #include "vpx.h"
 #include <vpx/vpx_codec.h>
 */
@@ -33,6 +34,7 @@ type Encoder struct {
 	quantizers
 
 	c        *C.encoder // nil before the first picture and after Close
+	balance  *C.balance // of VP9; else nil
 	size     image.Point
 	began    time.Time // of the first picture of this size; zero before
 	activity *activity
@@ -99,9 +101,18 @@ func (e *Encoder) encode(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 	if active != nil {
 		only = plane(active)
 	}
+	if e.balance != nil {
+		for _, r := range damage.Rects(p.Size) {
+			C.dw_balance_shift(e.balance, plane(p.Y), C.int(p.StrideY), C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y))
+		}
+	}
 	var out C.packet
-	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out); why != nil {
+	why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out)
+	if e.balance != nil { // libvpx has a copy of its own
+		C.dw_balance_restore(e.balance, plane(p.Y), C.int(p.StrideY), boolean(out.size > 0 && kind != C.SPARE))
+	}
+	if why != nil {
 		return nil, false, e.failed("encode", why)
 	}
 	// What is in a spare picture only will be coded again.
@@ -109,6 +120,13 @@ func (e *Encoder) encode(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 		e.activity.coded(int(out.quantizer))
 	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+func boolean(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
@@ -126,6 +144,11 @@ func (e *Encoder) open(size image.Point) error {
 	}
 	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
+	}
+	if e.vp9 != 0 {
+		if e.balance = C.dw_balance_new(C.int(size.X), C.int(size.Y)); e.balance == nil {
+			return fmt.Errorf("libvpx %s: out of memory", e.name)
+		}
 	}
 	e.size, e.began = size, time.Time{}
 	e.activity = newActivity(size)
@@ -148,7 +171,8 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 func (e *Encoder) Close() error {
 	if e.c != nil {
 		C.dw_vpx_close(e.c)
-		e.c = nil
+		C.dw_balance_free(e.balance)
+		e.c, e.balance = nil, nil
 	}
 	return nil
 }
