@@ -34,9 +34,6 @@ type Options struct {
 const (
 	debounce = 100 * time.Millisecond // a change of size comes as a burst of events, with sizes in between
 	nBuffers = 3
-	// A settled frame in so many is taken at once, to learn whether the
-	// content still comes in pieces.
-	settled = 32
 )
 
 // way is how pixels come into memory.
@@ -78,8 +75,7 @@ type Source struct {
 	box        image.Rectangle
 	painted    time.Time // of the first damage
 	clock      serverClock
-	pieces     int  // how many more large frames are to settle
-	hasty      bool // the last frame was large and taken at once
+	settling   settling
 	notBefore  time.Time
 	poll       time.Time // when to look next, without damage events
 	verify     time.Time // when to check next
@@ -124,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{conn: c, opt: o, interval: time.Duration(float64(time.Second) / o.MaxFPS)}
+	s := &Source{conn: c, opt: o, interval: time.Duration(float64(time.Second) / o.MaxFPS), settling: settling{rest: o.Settle}}
 	c.event = s.event
 	if err := s.start(); err != nil {
 		s.Close()
@@ -217,14 +213,12 @@ func (s *Source) step() (*capture.Frame, error) {
 	asked := s.refresh.Load()
 	events := s.damage != 0
 	check := events && !s.verify.IsZero() && !now.Before(s.verify)
+	painted := false
 	switch {
 	case s.whole || asked:
 		check = false
 	case events && (s.damaged || s.pointer.moved) && !now.Before(s.notBefore):
-		check = false
-		if wait := s.settle(now); wait > 0 {
-			time.Sleep(wait)
-		}
+		check, painted = false, s.damaged
 	case !events && !now.Before(s.poll):
 	case check && !s.unmapped:
 		s.verify = now.Add(s.opt.Verify)
@@ -244,6 +238,11 @@ func (s *Source) step() (*capture.Frame, error) {
 		s.doubt()
 	case !events:
 		s.poll = now.Add(s.interval)
+	case painted:
+		large := 16*s.box.Dx()*s.box.Dy() > s.size.X*s.size.Y
+		if wait := s.settling.wait(large, now.Sub(s.painted)); wait > 0 {
+			time.Sleep(wait)
+		}
 	}
 	return s.take(b, check, asked)
 }
@@ -259,22 +258,6 @@ func (s *Source) deadline() time.Time {
 		return time.Time{}
 	}
 	return s.verify
-}
-
-// settle is how long to wait for the rest of large damage: only if the content
-// has shown to come in pieces. A single piece, such as a video's, gains nothing
-// by waiting.
-func (s *Source) settle(now time.Time) time.Duration {
-	s.hasty = false
-	if 16*s.box.Dx()*s.box.Dy() <= s.size.X*s.size.Y {
-		return 0
-	}
-	if s.pieces > 0 {
-		s.pieces--
-		return s.opt.Settle - now.Sub(s.painted)
-	}
-	s.hasty = true
-	return 0
 }
 
 // take captures into b and lends it if it differs from the frame before, or if

@@ -308,7 +308,7 @@ func TestPieces(t *testing.T) {
 					paint.done()
 					v.next(time.Millisecond)
 				}
-				if v.settled(); v.src.pieces > 0 {
+				if v.settled(); v.src.settling.left > 0 {
 					return true
 				}
 			}
@@ -318,7 +318,7 @@ func TestPieces(t *testing.T) {
 			for i := range 5 {
 				paint.fill(paint.root, image.Rect(0, 0, 640, 480), uint32(i))
 				paint.done()
-				if v.settled(); v.src.pieces > 0 {
+				if v.settled(); v.src.settling.left > 0 {
 					t.Error("a single piece is made to settle")
 				}
 			}
