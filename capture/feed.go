@@ -263,12 +263,16 @@ func (f *Feed) show(ctx context.Context, src Source, frame *Frame) (err error) {
 	f.mu.Unlock()
 	pace := pacer{every: time.Duration(float64(time.Second) / f.cfg.FPS)}
 	for first := true; ; first = false {
+		begun := time.Now()
 		if frame == nil {
 			if frame, err = src.Next(ctx); err != nil {
 				return err
 			}
+			if frame.Painted.After(begun) { // Next waited for it
+				begun = frame.Painted
+			}
 		}
-		pace.captured(time.Now())
+		pace.captured(begun)
 		if first {
 			frame.Damage = Everywhere() // whatever was shown before, it was another source
 		}

@@ -275,3 +275,54 @@ func TestFeedIsPaced(t *testing.T) {
 		<-painting
 	})
 }
+
+// slow is a source of content at a steady rate that takes long to read.
+type slow struct {
+	*painted
+	every, takes time.Duration
+	began        time.Time
+	seen         int
+}
+
+func (s *slow) Next(context.Context) (*Frame, error) {
+	n := int(time.Since(s.began) / s.every)
+	if n == s.seen {
+		n++
+		time.Sleep(time.Until(s.began.Add(time.Duration(n) * s.every)))
+	}
+	s.seen = n
+	f := NewFrame(func(*Frame) {})
+	f.Size, f.Damage, f.Painted = s.size, Everywhere(), s.began.Add(time.Duration(n)*s.every)
+	time.Sleep(s.takes)
+	f.Captured = time.Now()
+	f.Lend()
+	return f, nil
+}
+
+// TestSlowSource reads content of the feed's rate: the time that reading takes
+// does not add to the pause between two frames, so that none waits and none is
+// lost.
+func TestSlowSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &slow{painted: newPainted(), every: time.Second / 10, takes: time.Second / 25, began: time.Now()}
+		feed := NewFeed(FeedConfig{FPS: 10, Log: slog.New(slog.DiscardHandler), Open: func(context.Context) (Source, error) { return src, nil }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- feed.Run(ctx) }()
+		tap := feed.Watch()
+		defer func() { tap.Close(); cancel(); <-done }()
+		var last time.Time
+		for i := range 50 {
+			u := next(t, tap)
+			painted := u.Frame.Painted
+			u.Frame.Release()
+			if age := time.Since(painted); i > 1 && age > src.takes {
+				t.Fatalf("frame %d is %v old", i, age)
+			}
+			if i > 0 && painted != last.Add(src.every) {
+				t.Fatalf("frame %d is %v after the one before", i, painted.Sub(last))
+			}
+			last = painted
+		}
+	})
+}
