@@ -85,10 +85,14 @@ func TestPaths(t *testing.T) {
 // TestContainer captures a server in another IPC namespace: by a descriptor if
 // it can be passed, else through the socket.
 func TestContainer(t *testing.T) {
-	if out, err := exec.Command("unshare", "--ipc", "true").CombinedOutput(); err != nil {
-		t.Skipf("no IPC namespace can be made here: %v %s", err, out)
+	unshare := []string{"unshare", "--ipc"}
+	if os.Getuid() != 0 {
+		unshare = append(unshare, "--user", "--map-current-user")
 	}
-	x := startXvfb(t, "unshare", "--ipc", "Xvfb", "-screen", "0", "320x240x24")
+	if out, err := exec.Command(unshare[0], append(unshare[1:], "true")...).CombinedOutput(); err != nil {
+		t.Skipf("the kernel lets nobody make an IPC namespace here: %v %s", err, out)
+	}
+	x := startXvfb(t, append(unshare, "Xvfb", "-screen", "0", "320x240x24")...)
 	paint := newPainter(t, x)
 	paint.fill(paint.root, image.Rect(20, 30, 200, 150), 0xabcdef)
 	paint.done()
@@ -446,8 +450,14 @@ func TestDepths(t *testing.T) {
 // TestBlindDamage paints behind the server's back, in its memory: the check
 // finds it, and the second time DAMAGE is no longer believed.
 func TestBlindDamage(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "MIT-SHM"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) { testBlindDamage(t, args...) })
+	}
+}
+
+func testBlindDamage(t *testing.T, args ...string) {
 	dir := t.TempDir()
-	x := startX(t, "320x240x24", "-fbdir", dir, "-nocursor")
+	x := startX(t, "320x240x24", append(args, "-fbdir", dir, "-nocursor")...)
 	v := open(t, Options{Display: x.display, Verify: 50 * time.Millisecond, MaxFPS: 60})
 	v.settled()
 	file, err := os.OpenFile(dir+"/Xvfb_screen0", os.O_RDWR, 0)

@@ -106,7 +106,7 @@ func startX(tb testing.TB, size string, args ...string) *xvfb {
 func startXvfb(tb testing.TB, args ...string) *xvfb {
 	tb.Helper()
 	if _, err := exec.LookPath("Xvfb"); err != nil {
-		tb.Skip("Xvfb is not installed (package xvfb)")
+		tb.Fatal("Xvfb is missing (Debian package xvfb)")
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -151,7 +151,7 @@ func (x *xvfb) kill() {
 func (x *xvfb) run(tb testing.TB, name string, args ...string) {
 	tb.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		tb.Skip(name, "is not installed")
+		tb.Fatalf("%s is missing (Debian packages x11-apps x11-xserver-utils xdotool xterm xcompmgr)", name)
 	}
 	cmd := exec.CommandContext(tb.Context(), name, args...)
 	cmd.Env = append(os.Environ(), "DISPLAY="+x.display, "XAUTHORITY="+x.authority)
@@ -164,7 +164,7 @@ func (x *xvfb) run(tb testing.TB, name string, args ...string) {
 func (x *xvfb) start(tb testing.TB, name string, args ...string) {
 	tb.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		tb.Skip(name, "is not installed")
+		tb.Fatalf("%s is missing (Debian packages x11-apps x11-xserver-utils xdotool xterm xcompmgr)", name)
 	}
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "DISPLAY="+x.display, "XAUTHORITY="+x.authority)
