@@ -355,6 +355,19 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// TestEarlyWake wakes a connection that does not wait yet.
+func TestEarlyWake(t *testing.T) {
+	x := startX(t, "64x64x24")
+	v := open(t, Options{Display: x.display, Verify: -1})
+	v.settled()
+	stuck := time.AfterFunc(patience, v.src.conn.hangUp)
+	defer stuck.Stop()
+	v.src.conn.wake()
+	if err := v.src.conn.wait(time.Time{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestContextAndClose(t *testing.T) {
 	x := startX(t, "320x240x24")
 	v := open(t, Options{Display: x.display, Verify: -1})
@@ -486,6 +499,11 @@ func testBlindDamage(t *testing.T, args ...string) {
 			t.Fatalf("after change %d: %+v", i, info)
 		}
 	}
+	v.src.turn.Lock()
+	if v.src.damage != 0 {
+		t.Error("DAMAGE is asked for still")
+	}
+	v.src.turn.Unlock()
 	paint := newPainter(t, x)
 	paint.fill(paint.root, image.Rect(5, 5, 300, 200), 0x123456)
 	paint.done()
