@@ -62,7 +62,7 @@ type Source struct {
 	damage     uint32 // 0: none, pictures are compared
 	news       uint32 // region: what the last subtraction gave
 	scratch    uint32 // region
-	subtracted uint16 // request number of the last subtraction
+	subtracted uint16 // number of a request: events of damage from before it tell what is captured already
 	buffers    [nBuffers]*buffer
 	last       *buffer // what the newest frame lies in; nil if there is none of this size
 	pointer    pointer

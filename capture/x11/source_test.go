@@ -355,6 +355,36 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// TestLongStill paints after more requests than their numbers can count, as
+// the checks of a still desktop make within hours.
+func TestLongStill(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "MIT-SHM"}} {
+		x := startX(t, "320x240x24", args...)
+		paint := newPainter(t, x)
+		v := open(t, Options{Display: x.display, Verify: 20 * time.Millisecond})
+		v.settled()
+		for _, n := range []int{1<<15 - 500, 1000} {
+			v.src.turn.Lock()
+			for range n {
+				const noOperation = 127
+				v.src.conn.put(noOperation, 0)
+			}
+			err := v.src.conn.check()
+			v.src.turn.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.settled() // with checks
+		}
+		paint.fill(paint.root, image.Rect(10, 10, 50, 50), 0x123456)
+		paint.done()
+		v.sees(screen(t, x, image.Rect(0, 0, 320, 240)))
+		if v.src.doubts != 0 {
+			t.Error("the damage was taken for one that was captured already")
+		}
+	}
+}
+
 // TestEarlyWake wakes a connection that does not wait yet.
 func TestEarlyWake(t *testing.T) {
 	x := startX(t, "64x64x24")
