@@ -197,7 +197,7 @@ func (s *Source) land() *capture.Frame {
 	s.conn.put(f.object, frameDestroy)
 	frame := f.into.frame
 	frame.Captured, frame.Painted, frame.Damage = time.Now(), f.painted, f.damage
-	if s.newest == nil {
+	if s.newest == nil || s.failures > 0 { // a failed frame took its damage with it
 		frame.Damage = capture.Everywhere()
 	}
 	if f.flip {
