@@ -129,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 		}
 		return nil, fmt.Errorf("display %q: %w", o.Display, err)
 	}
-	c.watch(context.Background())
+	c.Watch(context.Background())
 	return s, nil
 }
 
@@ -175,13 +175,13 @@ func (s *Source) start() (err error) {
 func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.watch(ctx)
+	s.conn.Watch(ctx)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("capture display %q: %w", s.opt.Display, err)
 		}
 		f, err := s.step()
-		if s.conn.closed.Load() {
+		if s.conn.Closed() {
 			if f != nil {
 				f.Release()
 			}
@@ -320,7 +320,7 @@ func (s *Source) doubt() {
 // Refresh implements capture.Source.
 func (s *Source) Refresh() {
 	s.refresh.Store(true)
-	s.conn.wake()
+	s.conn.Wake()
 }
 
 // Info implements capture.Source.
@@ -333,9 +333,9 @@ func (s *Source) Info() capture.Info {
 // Close implements capture.Source. The server frees what is its own when the
 // connection ends.
 func (s *Source) Close() error {
-	s.conn.hangUp()
+	s.conn.HangUp()
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.close()
+	s.conn.Close()
 	return s.dropBuffers()
 }

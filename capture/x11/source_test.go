@@ -390,9 +390,9 @@ func TestEarlyWake(t *testing.T) {
 	x := startX(t, "64x64x24")
 	v := open(t, Options{Display: x.display, Verify: -1})
 	v.settled()
-	stuck := time.AfterFunc(patience, v.src.conn.hangUp)
+	stuck := time.AfterFunc(patience, v.src.conn.HangUp)
 	defer stuck.Stop()
-	v.src.conn.wake()
+	v.src.conn.Wake()
 	if err := v.src.conn.wait(time.Time{}); err != nil {
 		t.Error(err)
 	}

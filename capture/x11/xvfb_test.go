@@ -190,7 +190,7 @@ func newPainter(tb testing.TB, x *xvfb) *painter {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(c.close)
+	tb.Cleanup(c.Close)
 	p := &painter{tb: tb, conn: c}
 	p.gc = c.createGC(c.root)
 	return p
