@@ -60,6 +60,7 @@ type run struct {
 	painted, seen int     // pictures
 	frames        int     // what the capture gave
 	cpu           float64 // ms a frame
+	client        float64 // the client's part of it
 	core          float64 // % of one
 	bytes         float64 // allocated a frame
 	p50, p95      float64 // age, ms
@@ -72,7 +73,7 @@ func measure(b *testing.B, size image.Point, content string) row {
 	x := startX(b, fmt.Sprintf("%dx%dx24", size.X, size.Y))
 	scene := newScene(b, x, size, content)
 	idle60 := scene.load(x, rate60)
-	r := row{content: content, painting: idle60.server * ms(rate60)}
+	r := row{content: content, painting: idle60 * ms(rate60)}
 	r.at60 = scene.capture(b, x, rate60, 240, idle60, false)
 	r.at30 = scene.capture(b, x, rate30, 60, scene.load(x, rate30), false)
 	r.polled = scene.capture(b, x, rate60, 90, idle60, true)
@@ -83,22 +84,18 @@ func measure(b *testing.B, size image.Point, content string) row {
 	return r
 }
 
-// load is CPU time per second.
-type load struct{ client, server float64 }
-
-// load is what the painting alone costs.
-func (s *scene) load(x *xvfb, every time.Duration) (l load) {
+// load is the CPU time per second that the painting alone costs the server.
+func (s *scene) load(x *xvfb, every time.Duration) (load float64) {
 	s.play(every, func() {
-		began, client, server := time.Now(), cpu(0), cpu(x.cmd.Process.Pid)
+		began, server := time.Now(), cpu(x.cmd.Process.Pid)
 		time.Sleep(time.Second)
-		took := time.Since(began)
-		l.client, l.server = (cpu(0)-client).Seconds()/took.Seconds(), (cpu(x.cmd.Process.Pid)-server).Seconds()/took.Seconds()
+		load = (cpu(x.cmd.Process.Pid) - server).Seconds() / time.Since(began).Seconds()
 	})
-	return l
+	return load
 }
 
 // capture measures ours, for as long as so many intervals take.
-func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals int, idle load, polled bool) (r run) {
+func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals int, idle float64, polled bool) (r run) {
 	ctx, cancel := context.WithCancel(b.Context())
 	fps := float64(time.Second / every)
 	feed := capture.NewFeed(capture.FeedConfig{FPS: fps, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -114,15 +111,15 @@ func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals in
 	defer func() { cancel(); <-ended }()
 	tap := feed.Watch()
 	defer tap.Close()
-	take := func(ctx context.Context) (stamped, captured, handed time.Duration) {
+	take := func(ctx context.Context) (painted time.Duration, n int, captured, handed time.Duration) {
 		u, err := tap.Next(ctx)
 		if err != nil {
-			return 0, 0, 0
+			return 0, 0, 0, 0
 		}
 		defer u.Frame.Release()
 		handed = clock()
-		pix := u.Frame.Pix
-		return stamp(le.Uint32(pix), le.Uint32(pix[16:])), handed - time.Since(u.Frame.Captured), handed
+		painted, n = stamp(func(x int) uint32 { return le.Uint32(u.Frame.Pix[4*x:]) })
+		return painted, n, handed - time.Since(u.Frame.Captured), handed
 	}
 	take(ctx)
 	ages, handed := make([]float64, 0, 2*intervals), make([]float64, 0, 2*intervals)
@@ -133,24 +130,27 @@ func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals in
 		runtime.ReadMemStats(&before)
 		ctx, done := context.WithTimeout(ctx, time.Duration(intervals)*every)
 		defer done()
-		painted, last, _ := s.n, time.Duration(0), 0
-		began, spent := time.Now(), cpu(0)+cpu(x.cmd.Process.Pid)
+		first, last := 0, 0
+		began, client, server := time.Now(), cpu(0), cpu(x.cmd.Process.Pid)
 		for {
-			stamped, captured, given := take(ctx)
+			painted, n, captured, given := take(ctx)
 			if ctx.Err() != nil {
 				break
 			}
-			if r.frames++; stamped != last {
-				ages, handed, last = append(ages, ms(captured-stamped)), append(handed, ms(given-stamped)), stamped
+			if r.frames++; n != last {
+				ages, handed, last = append(ages, ms(captured-painted)), append(handed, ms(given-painted)), n
+			}
+			if first == 0 {
+				first = n
 			}
 		}
-		spent = cpu(0) + cpu(x.cmd.Process.Pid) - spent
+		r.painted = last - first + 1
+		client, server = cpu(0)-client, cpu(x.cmd.Process.Pid)-server
 		took := time.Since(began).Seconds()
-		r.painted = s.n - painted
 		runtime.ReadMemStats(&after)
-		net := spent.Seconds() - (idle.client+idle.server)*took
+		net := client.Seconds() + server.Seconds() - idle*took
 		r.core = 100 * net / took
-		r.cpu = 1e3 * net / float64(r.frames)
+		r.cpu, r.client = 1e3*net/float64(r.frames), ms(client)/float64(r.frames)
 		if polled { // it works for each look, whatever it finds
 			r.cpu = 1e3 * net / (took / every.Seconds())
 		}
@@ -163,20 +163,20 @@ func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals in
 }
 
 // kbinani measures the reference at 60 frames a second, or as many as it makes.
-func (s *scene) kbinani(b *testing.B, x *xvfb, idle load) (r run) {
+func (s *scene) kbinani(b *testing.B, x *xvfb, idle float64) (r run) {
 	cmd := reference(b, x, image.Rectangle{Max: s.size}, 2*time.Second)
 	var own time.Duration
 	s.play(rate60, func() {
-		painted, began, server := s.n, time.Now(), cpu(x.cmd.Process.Pid)
+		began, server := time.Now(), cpu(x.cmd.Process.Pid)
 		out, err := cmd.Output()
 		if err != nil {
 			b.Fatal(err)
 		}
-		server, r.painted = cpu(x.cmd.Process.Pid)-server, s.n-painted
-		if _, err := fmt.Sscan(string(out), &r.frames, &r.seen, &own, &r.bytes, &r.p50, &r.p95); err != nil {
+		server = cpu(x.cmd.Process.Pid) - server
+		if _, err := fmt.Sscan(string(out), &r.frames, &own, &r.bytes, &r.p50, &r.p95); err != nil {
 			b.Fatalf("%v: %s", err, out)
 		}
-		r.cpu = 1e3 * (own.Seconds() + server.Seconds() - idle.server*time.Since(began).Seconds()) / float64(r.frames)
+		r.cpu = 1e3 * (own.Seconds() + server.Seconds() - idle*time.Since(began).Seconds()) / float64(r.frames)
 		r.core = r.cpu / ms(rate60) * 100
 	})
 	return r
@@ -189,17 +189,19 @@ func measureReference(area image.Rectangle, d time.Duration) error {
 	var ages []float64
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	last, spent := time.Duration(0), cpu(0)
+	last, spent := 0, cpu(0)
 	for tick, end := time.Now(), time.Now().Add(d); time.Now().Before(end); r.frames++ {
 		img, err := screenshot.CaptureRect(area)
 		if err != nil {
 			return err
 		}
-		color := func(i int) uint32 {
-			return uint32(img.Pix[i])<<16 | uint32(img.Pix[i+1])<<8 | uint32(img.Pix[i+2])
-		}
-		if stamped := stamp(color(0), color(16)); stamped != last {
-			ages, last = append(ages, ms(clock()-stamped)), stamped
+		now := clock()
+		painted, n := stamp(func(x int) uint32 {
+			p := img.Pix[4*x:]
+			return uint32(p[0])<<16 | uint32(p[1])<<8 | uint32(p[2])
+		})
+		if n != last {
+			ages, last = append(ages, ms(now-painted)), n
 		}
 		tick = tick.Add(rate60)
 		time.Sleep(time.Until(tick))
@@ -207,12 +209,12 @@ func measureReference(area image.Rectangle, d time.Duration) error {
 	spent = cpu(0) - spent
 	runtime.ReadMemStats(&after)
 	r.ages(ages)
-	_, err := fmt.Println(r.frames, r.seen, int64(spent), (after.TotalAlloc-before.TotalAlloc)/uint64(r.frames), r.p50, r.p95)
+	_, err := fmt.Println(r.frames, int64(spent), (after.TotalAlloc-before.TotalAlloc)/uint64(r.frames), r.p50, r.p95)
 	return err
 }
 
 // ffmpeg measures x11grab at 60 frames a second, less its start.
-func (s *scene) ffmpeg(b *testing.B, x *xvfb, idle load) (r run) {
+func (s *scene) ffmpeg(b *testing.B, x *xvfb, idle float64) (r run) {
 	spent := func(frames int) (spent time.Duration) {
 		cmd := exec.CommandContext(b.Context(), "ffmpeg", "-v", "fatal", "-nostdin", "-f", "x11grab", "-draw_mouse", "0", "-framerate", "60",
 			"-video_size", fmt.Sprintf("%dx%d", s.size.X, s.size.Y), "-i", x.display, "-frames:v", strconv.Itoa(frames), "-f", "null", "-")
@@ -223,7 +225,7 @@ func (s *scene) ffmpeg(b *testing.B, x *xvfb, idle load) (r run) {
 			if err := cmd.Run(); err != nil {
 				b.Fatal(err)
 			}
-			server = cpu(x.cmd.Process.Pid) - server - time.Duration(idle.server*float64(time.Since(began)))
+			server = cpu(x.cmd.Process.Pid) - server - time.Duration(idle*float64(time.Since(began)))
 			spent = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + server
 		})
 		return spent
@@ -269,8 +271,8 @@ func printTable(size image.Point, rows []row) {
 	var out strings.Builder
 	fmt.Fprintf(&out, `
 %dx%d; CPU: client and X server, without the painting; age: from before the painting until the pixels are in our memory
-                     CPU, ms  %% of a core  age, ms      of it    to the   bytes  comparing pictures  kbinani: CPU            %% at        age, ms          x11grab
-content        seen  a frame  at 30  at 60  p50    p95   painting encoder  a frame  ms a look  age p50  ms a frame      times  60     fps  p50    p95    kB     ms a frame
+                     CPU, ms  of it   %% of a core  age, ms      of it    to the   bytes  comparing pictures  kbinani: CPU            %% at        age, ms          x11grab
+content        seen  a frame  client  at 30  at 60  p50    p95   painting encoder  a frame  ms a look  age p50  ms a frame      times  60     fps  p50    p95    kB     ms a frame
 `, size.X, size.Y)
 	for _, r := range rows {
 		o, p, k := r.at60, r.polled, r.kbinani
@@ -284,7 +286,7 @@ content        seen  a frame  at 30  at 60  p50    p95   painting encoder  a fra
 			value   float64
 			painted bool // says nothing of a still picture
 		}{
-			{9, o.cpu, true}, {7, r.at30.core, false}, {7, o.core, false},
+			{9, o.cpu, true}, {8, o.client, true}, {7, r.at30.core, false}, {7, o.core, false},
 			{6, o.p50, true}, {7, o.p95, true}, {9, r.painting, true}, {8, o.handed, true}, {9, o.bytes, true},
 			{10, p.cpu, false}, {9, p.p50, true},
 			{12, k.cpu, false}, {11, k.cpu / o.cpu, true}, {6, k.core, false}, {6, float64(k.frames) / 2, false},

@@ -3,16 +3,114 @@
 package x11
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"image"
+	"io"
+	"os"
+	"os/exec"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// scene is content that changes at a steady rate, the same in each run.
+// scene is content that changes at a steady rate, the same in each run. It is
+// painted by a process of its own, as on a real desktop.
 type scene struct {
+	tb       testing.TB
+	size     image.Point
+	commands io.Writer
+	done     *bufio.Reader
+}
+
+// contents are what scenes can show.
+var contents = []string{"still", "typing", "scrolling", "video", "motion"}
+
+func newScene(tb testing.TB, x *xvfb, size image.Point, content string) *scene {
+	tb.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "X11_SCENE="+content, "DISPLAY="+x.display, "XAUTHORITY="+x.authority, "GORACE=atexit_sleep_ms=0")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { in.Close(); cmd.Wait() })
+	s := &scene{tb, size, in, bufio.NewReader(out)}
+	s.every(0) // until all is prepared
+	return s
+}
+
+// every sets how often a new picture is painted; 0: never.
+func (s *scene) every(d time.Duration) {
+	s.tb.Helper()
+	fmt.Fprintln(s.commands, int64(d))
+	if _, err := s.done.ReadString('\n'); err != nil {
+		s.tb.Fatalf("the painting process: %v", err)
+	}
+}
+
+// play paints every interval for as long as during runs.
+func (s *scene) play(every time.Duration, during func()) {
+	s.every(every)
+	defer s.every(0)
+	during()
+}
+
+// serveScene is the painting process.
+func serveScene(content string) error {
+	c, err := connect(context.Background(), os.Getenv("DISPLAY"), os.Getenv("XAUTHORITY"))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	a := &artist{painter: &painter{conn: c, gc: c.createGC(c.root)}, size: c.size, content: content}
+	if err := a.prepare(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	commands := make(chan int64)
+	go func() {
+		defer close(commands)
+		for {
+			var every int64
+			if _, err := fmt.Scanln(&every); err != nil {
+				return
+			}
+			commands <- every
+		}
+	}()
+	for {
+		select {
+		case every, ok := <-commands:
+			if !ok {
+				return nil
+			}
+			if every == 0 {
+				every = int64(time.Hour)
+			}
+			tick.Reset(time.Duration(every))
+			fmt.Println("done")
+		case <-tick.C:
+			if err := a.paint(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// artist paints a scene.
+type artist struct {
 	*painter
 	size    image.Point
 	content string
@@ -20,35 +118,34 @@ type scene struct {
 	pages   [2]uint32
 }
 
-// contents are what scenes can show.
-var contents = []string{"still", "typing", "scrolling", "video", "motion"}
-
-func newScene(tb testing.TB, x *xvfb, size image.Point, content string) *scene {
-	s := &scene{painter: newPainter(tb, x), size: size, content: content}
-	if content == "video" || content == "motion" {
+func (s *artist) prepare() error {
+	if s.content != "video" && s.content != "motion" {
+		return nil
+	}
+	for i := range s.pages {
 		const createPixmap = 53
-		for i := range s.pages {
-			s.pages[i] = s.id()
-			s.put(createPixmap, s.depth, s.pages[i], s.root, pair(size.X, size.Y))
-			for y := 0; y < size.Y; y += 20 {
-				for x := 0; x < size.X; x += 20 {
-					s.fill(s.pages[i], image.Rect(x, y, x+20, y+20), uint32((x*7919+y*104729+i*31)&0xffffff))
-				}
-				s.done()
+		s.pages[i] = s.id()
+		s.put(createPixmap, s.depth, s.pages[i], s.root, pair(s.size.X, s.size.Y))
+		for y := 0; y < s.size.Y; y += 20 {
+			for x := 0; x < s.size.X; x += 20 {
+				s.fill(s.pages[i], image.Rect(x, y, x+20, y+20), uint32((x*7919+y*104729+i*31)&0xffffff))
+			}
+			if err := s.check(); err != nil {
+				return err
 			}
 		}
 	}
-	return s
+	return nil
 }
 
-// paint paints the next picture, and at last the time before it as two colors
-// of the first eight pixels.
-func (s *scene) paint() {
+// paint paints the next picture, and at last, as colors of the first pixels, the
+// time before it and its number.
+func (s *artist) paint() error {
 	began := clock()
 	s.n++
 	switch s.content {
 	case "still":
-		return
+		return nil
 	case "typing":
 		at := image.Pt(s.n%100*8, 100+s.n/100%30*16)
 		s.fill(s.root, image.Rectangle{at, at.Add(image.Pt(7, 14))}, 0xffffff)
@@ -66,37 +163,17 @@ func (s *scene) paint() {
 		s.put(opCopyArea, 0, s.pages[s.n%2], s.root, s.gc, 0, 0, pair(s.size.X, s.size.Y))
 	}
 	us := began.Microseconds()
-	s.fill(s.root, image.Rect(0, 0, 4, 4), uint32(us)&0xffffff)
-	s.fill(s.root, image.Rect(4, 0, 8, 4), uint32(us>>24)&0xffffff)
-	if err := s.flush(); err != nil {
-		s.tb.Error(err)
+	for i, color := range []int64{us, us >> 24, int64(s.n)} {
+		s.fill(s.root, image.Rect(4*i, 0, 4*i+4, 4), uint32(color)&0xffffff)
 	}
+	return s.flush()
 }
 
-// stamp is when the picture was painted whose first eight pixels have these
-// colors.
-func stamp(low, high uint32) time.Duration {
-	return time.Duration(uint64(low&0xffffff)|uint64(high&0xffffff)<<24) * time.Microsecond
-}
-
-// play paints every interval for as long as during runs.
-func (s *scene) play(every time.Duration, during func()) {
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	defer func() { close(stop); <-stopped }()
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				s.paint()
-			case <-stop:
-				return
-			}
-		}
-	}()
-	during()
+// stamp tells when a picture was painted, and its number. color gives the color
+// of a pixel of the first row, with anything above its 24 bits.
+func stamp(color func(x int) uint32) (painted time.Duration, n int) {
+	part := func(i int) uint64 { return uint64(color(4*i) & 0xffffff) }
+	return time.Duration(part(0)|part(1)<<24) * time.Microsecond, int(part(2))
 }
 
 // clock is the machine's monotonic clock, the same in all processes.

@@ -26,14 +26,17 @@ import (
 const patience = 20 * time.Second
 
 // TestMain is also the reference's process: kbinani/screenshot, on which xgb's
-// globals forbid us to depend in the process of a capture.
+// globals forbid us to depend in the process of a capture. And it is the process
+// that paints for the benchmark.
 func TestMain(m *testing.M) {
-	if job := os.Getenv("X11_REFERENCE"); job != "" {
-		if err := serveReference(job); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, serve := range map[string]func(job string) error{"X11_REFERENCE": serveReference, "X11_SCENE": serveScene} {
+		if job := os.Getenv(name); job != "" {
+			if err := serve(job); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	goleak.VerifyTestMain(m)
 }
