@@ -262,14 +262,18 @@ func (f *Feed) show(ctx context.Context, src Source, frame *Frame) (err error) {
 	f.source = src
 	f.mu.Unlock()
 	pace := pacer{every: time.Duration(float64(time.Second) / f.cfg.FPS)}
+	paced, _ := src.(Paced)
+	var due time.Time
 	for first := true; ; first = false {
 		begun := time.Now()
 		if frame == nil {
 			if frame, err = src.Next(ctx); err != nil {
 				return err
 			}
-			if frame.Painted.After(begun) { // Next waited for it
-				begun = frame.Painted
+			for _, waited := range [...]time.Time{due, frame.Painted} {
+				if waited.After(begun) {
+					begun = waited
+				}
 			}
 		}
 		pace.captured(begun)
@@ -278,7 +282,9 @@ func (f *Feed) show(ctx context.Context, src Source, frame *Frame) (err error) {
 		}
 		f.publish(frame)
 		frame = nil
-		if !sleep(ctx, time.Until(pace.due())) {
+		if due = pace.due(); paced != nil {
+			paced.Pace(due)
+		} else if !sleep(ctx, time.Until(due)) {
 			return ctx.Err()
 		}
 	}

@@ -67,7 +67,23 @@ type stage struct {
 	broken atomic.Pointer[error]
 }
 
-func startFeed(t *testing.T) *stage {
+// paced is a painted source that keeps a pace by itself.
+type paced struct {
+	*painted
+	notBefore time.Time
+}
+
+func (p *paced) Next(ctx context.Context) (*Frame, error) {
+	time.Sleep(time.Until(p.notBefore))
+	return p.painted.Next(ctx)
+}
+
+func (p *paced) Pace(notBefore time.Time) { p.notBefore = notBefore }
+
+func startFeed(t *testing.T) *stage { return startFeedOf(t, func(p *painted) Source { return p }) }
+
+// startFeedOf makes each source of a painted one.
+func startFeedOf(t *testing.T, of func(*painted) Source) *stage {
 	s := &stage{opened: make(chan *painted, 10), cards: make(chan *painted, 10)}
 	s.Feed = NewFeed(FeedConfig{
 		Open: func(context.Context) (Source, error) {
@@ -77,7 +93,7 @@ func startFeed(t *testing.T) *stage {
 			p := newPainted()
 			p.frames <- image.Rect(0, 0, 1, 1)
 			s.opened <- p
-			return p, nil
+			return of(p), nil
 		},
 		Card: func(_ image.Point, reason func() string) Source {
 			s.reason = reason
@@ -244,10 +260,16 @@ func TestDisplayIsLost(t *testing.T) {
 	})
 }
 
-// TestFeedIsPaced: a screen that changes all the time gives frames at the rate.
+// TestFeedIsPaced: a screen that changes all the time gives frames at the rate,
+// whoever keeps the pace.
 func TestFeedIsPaced(t *testing.T) {
+	t.Run("the feed", func(t *testing.T) { testPace(t, func(p *painted) Source { return p }) })
+	t.Run("the source", func(t *testing.T) { testPace(t, func(p *painted) Source { return &paced{painted: p} }) })
+}
+
+func testPace(t *testing.T, of func(*painted) Source) {
 	synctest.Test(t, func(t *testing.T) {
-		s := startFeed(t)
+		s := startFeedOf(t, of)
 		tap := s.Watch()
 		defer tap.Close()
 		next(t, tap).Frame.Release()

@@ -76,7 +76,7 @@ type Source struct {
 	painted    time.Time // of the first damage
 	clock      serverClock
 	settling   settling
-	notBefore  time.Time
+	notBefore  time.Time // when the next capture may begin
 	poll       time.Time // when to look next, without damage events
 	verify     time.Time // when to check next
 	doubts     int       // how often a check found what damage had not told
@@ -90,7 +90,7 @@ type Source struct {
 	starved bool // Next waits for a buffer
 }
 
-var _ capture.Source = (*Source)(nil)
+var _ capture.Paced = (*Source)(nil)
 
 // place is where the pixels of a frame are.
 type place struct {
@@ -210,14 +210,15 @@ func (s *Source) step() (*capture.Frame, error) {
 	case !s.changed.IsZero():
 		return nil, s.configure()
 	}
-	asked := s.refresh.Load()
+	early := now.Before(s.notBefore)
+	asked := s.refresh.Load() && !early
 	events := s.damage != 0
 	check := events && !s.verify.IsZero() && !now.Before(s.verify)
 	painted := false
 	switch {
 	case s.whole || asked:
 		check = false
-	case events && (s.damaged || s.pointer.moved) && !now.Before(s.notBefore):
+	case events && (s.damaged || s.pointer.moved) && !early:
 		check, painted = false, s.damaged
 	case !events && !now.Before(s.poll):
 	case check && !s.unmapped:
@@ -252,7 +253,7 @@ func (s *Source) deadline() time.Time {
 	switch {
 	case s.damage == 0:
 		return s.poll
-	case s.damaged || s.pointer.moved:
+	case s.damaged || s.pointer.moved || s.refresh.Load():
 		return s.notBefore
 	case s.unmapped:
 		return time.Time{}
@@ -315,6 +316,14 @@ func (s *Source) doubt() {
 	defer s.mu.Unlock()
 	s.info.DamageEvents = false
 	s.info.Notice = "The X server does not report all that is painted (a compositor may be in the way): whole pictures are compared instead, which costs more."
+}
+
+// Pace implements capture.Paced.
+func (s *Source) Pace(notBefore time.Time) {
+	s.notBefore = notBefore
+	if s.poll.Before(notBefore) {
+		s.poll = notBefore
+	}
 }
 
 // Refresh implements capture.Source.

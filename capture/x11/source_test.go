@@ -385,6 +385,37 @@ func TestLongStill(t *testing.T) {
 	}
 }
 
+// TestPace paints, and asks for a frame, before the time: the frame comes then,
+// with all of it.
+func TestPace(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "DAMAGE"}} {
+		x := startX(t, "320x240x24", args...)
+		paint := newPainter(t, x)
+		v := open(t, Options{Display: x.display, Verify: -1, MaxFPS: 100})
+		v.settled()
+		for _, refresh := range []bool{false, true} {
+			due := time.Now().Add(200 * time.Millisecond)
+			v.src.Pace(due)
+			if refresh {
+				v.src.Refresh()
+			} else {
+				for x, color := range []uint32{0x123456, 0xabcdef} {
+					paint.fill(paint.root, image.Rect(50*x, 0, 50*x+10, 10), color)
+					paint.done()
+				}
+			}
+			if !v.next(patience) {
+				t.Fatal("no frame")
+			}
+			if early := time.Until(due); early > 0 {
+				t.Errorf("a frame %v before the time", early)
+			}
+			v.settled()
+		}
+		v.sees(screen(t, x, image.Rect(0, 0, 320, 240)))
+	}
+}
+
 // TestEarlyWake wakes a connection that does not wait yet.
 func TestEarlyWake(t *testing.T) {
 	x := startX(t, "64x64x24")
