@@ -21,6 +21,7 @@ import (
 type scene struct {
 	tb       testing.TB
 	size     image.Point
+	content  string
 	commands io.Writer
 	done     *bufio.Reader
 }
@@ -45,7 +46,7 @@ func newScene(tb testing.TB, x *xvfb, size image.Point, content string) *scene {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { in.Close(); cmd.Wait() })
-	s := &scene{tb, size, in, bufio.NewReader(out)}
+	s := &scene{tb, size, content, in, bufio.NewReader(out)}
 	s.every(0) // until all is prepared
 	return s
 }
