@@ -90,6 +90,16 @@ type Source interface {
 	Close() error
 }
 
+// Paced is a Source that keeps a pace by itself: it waits for damage and for the
+// time at once, which costs half of a sleep and a wait.
+type Paced interface {
+	Source
+
+	// Pace lets the next capture begin at notBefore at the earliest, one for
+	// Refresh too. It is for the goroutine that calls Next.
+	Pace(notBefore time.Time)
+}
+
 // CursorMode says what becomes of the pointer's picture.
 type CursorMode string
 

@@ -262,19 +262,29 @@ func (f *Feed) show(ctx context.Context, src Source, frame *Frame) (err error) {
 	f.source = src
 	f.mu.Unlock()
 	pace := pacer{every: time.Duration(float64(time.Second) / f.cfg.FPS)}
+	paced, _ := src.(Paced)
+	var due time.Time
 	for first := true; ; first = false {
+		begun := time.Now()
 		if frame == nil {
 			if frame, err = src.Next(ctx); err != nil {
 				return err
 			}
+			for _, waited := range [...]time.Time{due, frame.Painted} {
+				if waited.After(begun) {
+					begun = waited
+				}
+			}
 		}
-		pace.captured(time.Now())
+		pace.captured(begun)
 		if first {
 			frame.Damage = Everywhere() // whatever was shown before, it was another source
 		}
 		f.publish(frame)
 		frame = nil
-		if !sleep(ctx, time.Until(pace.due())) {
+		if due = pace.due(); paced != nil {
+			paced.Pace(due)
+		} else if !sleep(ctx, time.Until(due)) {
 			return ctx.Err()
 		}
 	}

@@ -67,7 +67,23 @@ type stage struct {
 	broken atomic.Pointer[error]
 }
 
-func startFeed(t *testing.T) *stage {
+// paced is a painted source that keeps a pace by itself.
+type paced struct {
+	*painted
+	notBefore time.Time
+}
+
+func (p *paced) Next(ctx context.Context) (*Frame, error) {
+	time.Sleep(time.Until(p.notBefore))
+	return p.painted.Next(ctx)
+}
+
+func (p *paced) Pace(notBefore time.Time) { p.notBefore = notBefore }
+
+func startFeed(t *testing.T) *stage { return startFeedOf(t, func(p *painted) Source { return p }) }
+
+// startFeedOf makes each source of a painted one.
+func startFeedOf(t *testing.T, of func(*painted) Source) *stage {
 	s := &stage{opened: make(chan *painted, 10), cards: make(chan *painted, 10)}
 	s.Feed = NewFeed(FeedConfig{
 		Open: func(context.Context) (Source, error) {
@@ -77,7 +93,7 @@ func startFeed(t *testing.T) *stage {
 			p := newPainted()
 			p.frames <- image.Rect(0, 0, 1, 1)
 			s.opened <- p
-			return p, nil
+			return of(p), nil
 		},
 		Card: func(_ image.Point, reason func() string) Source {
 			s.reason = reason
@@ -244,10 +260,16 @@ func TestDisplayIsLost(t *testing.T) {
 	})
 }
 
-// TestFeedIsPaced: a screen that changes all the time gives frames at the rate.
+// TestFeedIsPaced: a screen that changes all the time gives frames at the rate,
+// whoever keeps the pace.
 func TestFeedIsPaced(t *testing.T) {
+	t.Run("the feed", func(t *testing.T) { testPace(t, func(p *painted) Source { return p }) })
+	t.Run("the source", func(t *testing.T) { testPace(t, func(p *painted) Source { return &paced{painted: p} }) })
+}
+
+func testPace(t *testing.T, of func(*painted) Source) {
 	synctest.Test(t, func(t *testing.T) {
-		s := startFeed(t)
+		s := startFeedOf(t, of)
 		tap := s.Watch()
 		defer tap.Close()
 		next(t, tap).Frame.Release()
@@ -273,5 +295,56 @@ func TestFeedIsPaced(t *testing.T) {
 		}
 		cancel()
 		<-painting
+	})
+}
+
+// slow is a source of content at a steady rate that takes long to read.
+type slow struct {
+	*painted
+	every, takes time.Duration
+	began        time.Time
+	seen         int
+}
+
+func (s *slow) Next(context.Context) (*Frame, error) {
+	n := int(time.Since(s.began) / s.every)
+	if n == s.seen {
+		n++
+		time.Sleep(time.Until(s.began.Add(time.Duration(n) * s.every)))
+	}
+	s.seen = n
+	f := NewFrame(func(*Frame) {})
+	f.Size, f.Damage, f.Painted = s.size, Everywhere(), s.began.Add(time.Duration(n)*s.every)
+	time.Sleep(s.takes)
+	f.Captured = time.Now()
+	f.Lend()
+	return f, nil
+}
+
+// TestSlowSource reads content of the feed's rate: the time that reading takes
+// does not add to the pause between two frames, so that none waits and none is
+// lost.
+func TestSlowSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := &slow{painted: newPainted(), every: time.Second / 10, takes: time.Second / 25, began: time.Now()}
+		feed := NewFeed(FeedConfig{FPS: 10, Log: slog.New(slog.DiscardHandler), Open: func(context.Context) (Source, error) { return src, nil }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- feed.Run(ctx) }()
+		tap := feed.Watch()
+		defer func() { tap.Close(); cancel(); <-done }()
+		var last time.Time
+		for i := range 50 {
+			u := next(t, tap)
+			painted := u.Frame.Painted
+			u.Frame.Release()
+			if age := time.Since(painted); i > 1 && age > src.takes {
+				t.Fatalf("frame %d is %v old", i, age)
+			}
+			if i > 0 && painted != last.Add(src.every) {
+				t.Fatalf("frame %d is %v after the one before", i, painted.Sub(last))
+			}
+			last = painted
+		}
 	})
 }

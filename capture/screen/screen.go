@@ -161,6 +161,8 @@ func (s *Source) ask(ctx context.Context, call func() (*image.RGBA, error)) (*im
 		return nil, fmt.Errorf("the display has not answered for %v: %w", answer, capture.ErrLost)
 	case <-s.closed:
 		return nil, capture.ErrClosed
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }
 

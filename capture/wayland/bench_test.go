@@ -78,7 +78,7 @@ func (d *desktop) terminal(tb testing.TB) *os.File {
 	}
 	terminal := d.command("foot", "--override=colors.background=000000", "--override=cursor.blink=no", "cat", fifo)
 	if err := terminal.Start(); err != nil {
-		tb.Skip("foot: ", err)
+		tb.Fatalf("foot (Debian package foot): %v", err)
 	}
 	tb.Cleanup(func() {
 		terminal.Process.Kill()

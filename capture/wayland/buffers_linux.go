@@ -81,7 +81,8 @@ func (s *Source) share(b *buffer, l layout) error {
 	if err = c.flush(); err == nil {
 		// The descriptor is no argument of 32 bits: it goes beside.
 		c.put(s.shm, shmCreatePool, pool, uint32(size))
-		err = c.flushFd(fd)
+		err = c.WriteRights(c.out, unix.UnixRights(fd))
+		c.out = c.out[:0]
 	}
 	if err != nil {
 		unix.Munmap(b.frame.Pix)
@@ -148,6 +149,6 @@ func (s *Source) takeBack(b *buffer) {
 	}
 	if s.starved {
 		s.starved = false
-		s.conn.wake()
+		s.conn.Wake()
 	}
 }

@@ -8,27 +8,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"deskwhep/capture"
+	"deskwhep/capture/socket"
 )
 
 var ne = binary.NativeEndian
 
-// errWoken: the deadline has passed or wake was called.
-var errWoken = errors.New("woken")
-
 // conn is a connection to a compositor for one goroutine. Requests gather until
-// a wait for events. Only wake and hangUp may be called by others.
+// a wait for events.
 type conn struct {
-	sock    *net.UnixConn
-	watched <-chan struct{}
-	unwatch func() bool
-	woken   atomic.Bool
-	closed  atomic.Bool
+	*socket.Conn
 
 	out      []byte
 	in       []byte
@@ -92,45 +83,7 @@ func connect(ctx context.Context, o Options) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Wayland display: %w: %w", capture.ErrNoDisplay, err)
 	}
-	return &conn{sock: sock.(*net.UnixConn), in: make([]byte, 1<<16), last: display}, nil
-}
-
-// watch makes the end of ctx wake the connection, until watch is called with
-// another. The same context again costs nothing.
-func (c *conn) watch(ctx context.Context) {
-	if done := ctx.Done(); done != c.watched {
-		if c.unwatch != nil {
-			c.unwatch()
-		}
-		c.watched, c.unwatch = done, context.AfterFunc(ctx, c.wake)
-	}
-}
-
-// wake makes the wait of now, or the next one, return. Any goroutine; what it
-// tells of must be set before.
-func (c *conn) wake() {
-	c.woken.Store(true)
-	c.sock.SetReadDeadline(time.Unix(1, 0))
-}
-
-// hangUp ends the connection and what waits on it. Any goroutine.
-func (c *conn) hangUp() {
-	c.closed.Store(true)
-	c.sock.Close()
-}
-
-func (c *conn) close() {
-	if c.unwatch != nil {
-		c.unwatch()
-	}
-	c.hangUp()
-}
-
-func (c *conn) lost(err error) error {
-	if c.closed.Load() {
-		return capture.ErrClosed
-	}
-	return fmt.Errorf("compositor: %w: %w", capture.ErrLost, err)
+	return &conn{Conn: socket.New(sock, "compositor"), in: make([]byte, 1<<16), last: display}, nil
 }
 
 // id is a new object's.
@@ -168,26 +121,12 @@ func (c *conn) bind(registry uint32, g global, version uint32) uint32 {
 	return id
 }
 
-func (c *conn) flush() error {
-	if len(c.out) == 0 {
-		return nil
+func (c *conn) flush() (err error) {
+	if len(c.out) > 0 {
+		err = c.Write(c.out)
+		c.out = c.out[:0]
 	}
-	_, err := c.sock.Write(c.out)
-	c.out = c.out[:0]
-	if err != nil {
-		return c.lost(err)
-	}
-	return nil
-}
-
-// flushFd sends the requests so far, one of which takes a descriptor.
-func (c *conn) flushFd(fd int) error {
-	_, _, err := c.sock.WriteMsgUnix(c.out, unix.UnixRights(fd), nil)
-	c.out = c.out[:0]
-	if err != nil {
-		return c.lost(err)
-	}
-	return nil
+	return err
 }
 
 // wait sends what has gathered, and handles the events that are there, or waits
@@ -203,20 +142,11 @@ func (c *conn) wait(deadline time.Time) error {
 		}
 		c.end = copy(c.in, c.in[c.pos:c.end])
 		c.pos = 0
-		c.sock.SetReadDeadline(deadline)
-		if c.woken.Swap(false) {
-			return errWoken
+		n, err := c.Read(c.in[c.end:], deadline)
+		if err != nil {
+			return err
 		}
-		n, err := c.sock.Read(c.in[c.end:])
 		c.end += n
-		switch {
-		case n > 0:
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			c.woken.Store(false)
-			return errWoken
-		case err != nil:
-			return c.lost(err)
-		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"deskwhep/capture"
+	"deskwhep/capture/socket"
 )
 
 const nBuffers = 3
@@ -75,13 +76,13 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.watch(ctx)
+	c.Watch(ctx)
 	s := &Source{conn: c, opt: o}
 	if err := s.start(ctx); err != nil {
-		c.close()
+		c.Close()
 		return nil, fmt.Errorf("capture Wayland: %w", err)
 	}
-	c.watch(context.Background())
+	c.Watch(context.Background())
 	return s, nil
 }
 
@@ -122,20 +123,20 @@ func (s *Source) start(ctx context.Context) error {
 func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.watch(ctx)
+	s.conn.Watch(ctx)
 	for {
 		err := ctx.Err()
 		var f *capture.Frame
 		if err == nil {
 			f, err = s.step()
 		}
-		if s.conn.closed.Load() {
+		if s.conn.Closed() {
 			if f != nil {
 				f.Release()
 			}
 			err = capture.ErrClosed
 		}
-		if err != nil && err != errWoken {
+		if err != nil && err != socket.ErrWoken {
 			return nil, fmt.Errorf("capture Wayland output %s: %w", s.output.Name, err)
 		}
 		if f != nil && err == nil {
@@ -197,7 +198,7 @@ func (s *Source) land() *capture.Frame {
 	s.conn.put(f.object, frameDestroy)
 	frame := f.into.frame
 	frame.Captured, frame.Painted, frame.Damage = time.Now(), f.painted, f.damage
-	if s.newest == nil {
+	if s.newest == nil || s.failures > 0 { // a failed frame took its damage with it
 		frame.Damage = capture.Everywhere()
 	}
 	if f.flip {
@@ -281,7 +282,7 @@ func flip(pix []byte, stride int) {
 // Refresh implements capture.Source.
 func (s *Source) Refresh() {
 	s.refresh.Store(true)
-	s.conn.wake()
+	s.conn.Wake()
 }
 
 // Info implements capture.Source.
@@ -293,10 +294,10 @@ func (s *Source) Info() capture.Info {
 
 // Close implements capture.Source.
 func (s *Source) Close() error {
-	s.conn.hangUp()
+	s.conn.HangUp()
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.close()
+	s.conn.Close()
 	s.retireBuffers()
 	return nil
 }
@@ -348,7 +349,7 @@ func (r *registry) sync(ctx context.Context, c *conn) error {
 	c.put(display, displaySync, callback)
 	for r.synced != callback {
 		err := c.wait(time.Time{})
-		if err == errWoken {
+		if err == socket.ErrWoken {
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -427,8 +428,8 @@ func Outputs(ctx context.Context, o Options) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
-	c.watch(ctx)
+	defer c.Close()
+	c.Watch(ctx)
 	r, err := discover(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("outputs of Wayland: %w", err)

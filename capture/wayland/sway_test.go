@@ -40,7 +40,7 @@ type desktop struct {
 func start(t testing.TB, name string, args ...string) *desktop {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
-		t.Skipf("%s is not installed", name)
+		t.Fatalf("%s is missing (Debian packages sway weston)", name)
 	}
 	dir, err := os.MkdirTemp("", "wayland")
 	if err != nil {

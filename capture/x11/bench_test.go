@@ -6,9 +6,9 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -21,278 +21,299 @@ import (
 	"deskwhep/capture"
 )
 
-// BenchmarkCapture measures one frame of 60 updates a second: the CPU time of
-// client and server, less that of the painting; the age, from a stamp in the
-// pixels to the pixels being ours; the bytes allocated. Beside it, in the same
-// run, kbinani/screenshot and ffmpeg's x11grab.
+// BenchmarkCapture measures the capture of content that changes 60 times a
+// second, as the encoders get it, out of a feed; beside it, in the same run,
+// kbinani/screenshot and ffmpeg's x11grab. CPU is the client's and the X
+// server's, less that of the painting. The age of a picture is the time from
+// just before its painting until its pixels are in our memory. A table of all
+// follows the figures of a size.
 func BenchmarkCapture(b *testing.B) {
 	for _, size := range []image.Point{{1280, 720}, {1920, 1080}, {3840, 2160}} {
-		for _, content := range []string{"still", "typing", "scrolling", "video", "motion"} {
-			b.Run(fmt.Sprintf("%dp/%s", size.Y, content), func(b *testing.B) { benchmark(b, size, content) })
-		}
+		b.Run(fmt.Sprintf("%dp", size.Y), func(b *testing.B) {
+			var rows []row
+			for _, content := range contents {
+				b.Run(content, func(b *testing.B) {
+					var r row
+					for b.Loop() {
+						r = measure(b, size, content)
+					}
+					r.report(b)
+					rows = append(rows, r)
+				})
+			}
+			printTable(size, rows)
+		})
 	}
 }
 
-const rate = time.Second / 60
+// row is what was measured of one content.
+type row struct {
+	content          string
+	at60, at30       run
+	polled           run // without damage events
+	kbinani, x11grab run
+	painting         float64 // the X server's, ms
+}
 
-func benchmark(b *testing.B, size image.Point, content string) {
+// run is what was measured of one way to capture.
+type run struct {
+	painted, seen int     // pictures
+	frames        int     // what the capture gave
+	cpu           float64 // ms a frame
+	client        float64 // the client's part of it
+	core          float64 // % of one
+	bytes         float64 // allocated a frame
+	p50, p95      float64 // age, ms
+	handed        float64 // median age when the encoder has it, ms
+}
+
+const rate60, rate30 = time.Second / 60, time.Second / 30
+
+func measure(b *testing.B, size image.Point, content string) row {
 	x := startX(b, fmt.Sprintf("%dx%dx24", size.X, size.Y))
-	scene := newScene(newPainter(b, x), size, content)
-	screen := image.Rectangle{Max: size}
-
-	// What the painting alone costs a second.
-	idle := scene.play(b, x, time.Second, func() {})
-
-	src, err := Open(b.Context(), Options{Display: x.display, MaxFPS: 60})
-	if err != nil {
-		b.Fatal(err)
+	scene := newScene(b, x, size, content)
+	idle60 := scene.load(x, rate60)
+	r := row{content: content, painting: idle60 * ms(rate60)}
+	r.at60 = scene.capture(b, x, rate60, 240, idle60, false)
+	r.at30 = scene.capture(b, x, rate30, 60, scene.load(x, rate30), false)
+	r.polled = scene.capture(b, x, rate60, 90, idle60, true)
+	r.kbinani = scene.kbinani(b, x, idle60)
+	if _, err := exec.LookPath("ffmpeg"); err == nil {
+		r.x11grab = scene.ffmpeg(b, x, idle60)
 	}
-	next := func(ctx context.Context) (age time.Duration, ok bool) {
-		f, err := src.Next(ctx)
+	return r
+}
+
+// load is the CPU time per second that the painting alone costs the server.
+func (s *scene) load(x *xvfb, every time.Duration) (load float64) {
+	if s.content == "still" {
+		return 0
+	}
+	s.play(every, func() {
+		began, server := time.Now(), cpu(x.cmd.Process.Pid)
+		time.Sleep(time.Second)
+		load = (cpu(x.cmd.Process.Pid) - server).Seconds() / time.Since(began).Seconds()
+	})
+	return load
+}
+
+// capture measures ours, for as long as so many intervals take.
+func (s *scene) capture(b *testing.B, x *xvfb, every time.Duration, intervals int, idle float64, polled bool) (r run) {
+	ctx, cancel := context.WithCancel(b.Context())
+	fps := float64(time.Second / every)
+	feed := capture.NewFeed(capture.FeedConfig{FPS: fps, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Open: func(ctx context.Context) (capture.Source, error) {
+			src, err := Open(ctx, Options{Display: x.display, MaxFPS: fps})
+			if err == nil && polled {
+				src.unsubscribeDamage()
+			}
+			return src, err
+		}})
+	ended := make(chan error)
+	go func() { ended <- feed.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	tap := feed.Watch()
+	defer tap.Close()
+	take := func(ctx context.Context) (painted time.Duration, n int, captured, handed time.Duration) {
+		u, err := tap.Next(ctx)
 		if err != nil {
-			return 0, false
+			return 0, 0, 0, 0
 		}
-		defer f.Release()
-		return f.Captured.Sub(scene.stampIn(f)), true
+		defer u.Frame.Release()
+		handed = clock()
+		painted, n = stamp(func(x int) uint32 { return le.Uint32(u.Frame.Pix[4*x:]) })
+		return painted, n, handed - time.Since(u.Frame.Captured), handed
 	}
-	next(b.Context())
-	ages := make([]time.Duration, 0, 1<<16)
-	var before, after runtime.MemStats
-	runtime.GC()
-	spent, began, frames := cpu(b, "self", x), time.Now(), 0
-	runtime.ReadMemStats(&before)
-	if content == "still" {
-		ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
+	take(ctx)
+	ages, handed := make([]float64, 0, 2*intervals), make([]float64, 0, 2*intervals)
+	s.play(every, func() {
+		time.Sleep(20 * every) // until caches and heuristics are warm
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ctx, done := context.WithTimeout(ctx, time.Duration(intervals)*every)
+		defer done()
+		first, last := 0, 0
+		began, client, server := time.Now(), cpu(0), cpu(x.cmd.Process.Pid)
 		for {
-			if _, ok := next(ctx); !ok {
+			painted, n, captured, given := take(ctx)
+			if ctx.Err() != nil {
 				break
 			}
-			frames++
-		}
-		cancel()
-		for b.Loop() {
-		}
-	} else {
-		for tick := time.Now(); b.Loop(); frames++ {
-			tick = tick.Add(rate)
-			time.Sleep(time.Until(tick))
-			scene.paint()
-			age, ok := next(b.Context())
-			if !ok {
-				b.Fatal("no frame")
+			if r.frames++; n != last {
+				ages, handed, last = append(ages, ms(captured-painted)), append(handed, ms(given-painted)), n
 			}
-			ages = append(ages, age)
+			if first == 0 {
+				first = n
+			}
 		}
-	}
-	runtime.ReadMemStats(&after)
-	took := time.Since(began)
-	spent = cpu(b, "self", x) - spent
-	src.Close()
-	b.ReportMetric(0, "ns/op")
-	if content == "still" {
-		b.ReportMetric(float64(frames), "frames")
-		b.ReportMetric(100*spent.Seconds()/took.Seconds(), "cpu-%")
-		return
-	}
-	ours := perFrame(spent, took, idle, frames)
-	slices.Sort(ages)
-	b.ReportMetric(ours, "cpu-ms/frame")
-	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(frames), "B/frame")
-	b.ReportMetric(idle.server*rate.Seconds()*1e3, "paint-ms") // a part of the age
-	b.ReportMetric(ages[len(ages)/2].Seconds()*1e3, "age-p50-ms")
-	b.ReportMetric(ages[len(ages)*9/10].Seconds()*1e3, "age-p90-ms")
-
-	// The reference says how many frames it made, and at what cost of its own.
-	const while = 2 * time.Second
-	var n int
-	var own time.Duration
-	server := cpu(b, "", x)
-	began = time.Now()
-	cmd := reference(b, x, screen, while)
-	scene.while(cmd, func(out string) { fmt.Sscan(out, &n, &own) })
-	server = cpu(b, "", x) - server
-	theirs := (own.Seconds() + server.Seconds() - idle.server*time.Since(began).Seconds()) * 1e3 / float64(n)
-	b.ReportMetric(theirs, "kbinani-cpu-ms/frame")
-	b.ReportMetric(theirs/ours, "x-less-than-kbinani")
-
-	if _, err := exec.LookPath("ffmpeg"); err == nil {
-		b.ReportMetric(grabFFmpeg(b, x, scene, size, idle), "x11grab-cpu-ms/frame")
-	}
-}
-
-// grabFFmpeg measures x11grab at the same rate, less its start.
-func grabFFmpeg(b *testing.B, x *xvfb, scene *scene, size image.Point, idle load) float64 {
-	run := func(frames int) time.Duration {
-		cmd := exec.CommandContext(b.Context(), "ffmpeg", "-v", "fatal", "-nostdin", "-f", "x11grab", "-draw_mouse", "0", "-framerate", "60",
-			"-video_size", fmt.Sprintf("%dx%d", size.X, size.Y), "-i", x.display, "-frames:v", strconv.Itoa(frames), "-f", "null", "-")
-		server, began := cpu(b, "", x), time.Now()
-		scene.while(cmd, func(string) {})
-		server = cpu(b, "", x) - server
+		r.painted = last - first + 1
+		client, server = cpu(0)-client, cpu(x.cmd.Process.Pid)-server
 		took := time.Since(began).Seconds()
-		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + server - time.Duration(idle.server*took*float64(time.Second))
-	}
-	const n = 120
-	start := run(1)
-	return (run(n+1) - start).Seconds() * 1e3 / n
-}
-
-// measureReference captures for a while, in a process of its own.
-func measureReference(r image.Rectangle, d time.Duration) error {
-	began, n := time.Now(), 0
-	spent, err := schedstat("self")
-	if err != nil {
-		return err
-	}
-	for ; time.Since(began) < d; n++ {
-		if _, err := screenshot.CaptureRect(r); err != nil {
-			return err
+		runtime.ReadMemStats(&after)
+		net := client.Seconds() + server.Seconds() - idle*took
+		r.core = 100 * net / took
+		r.cpu, r.client = 1e3*net/float64(r.frames), ms(client)/float64(r.frames)
+		if polled { // it works for each look, whatever it finds
+			r.cpu = 1e3 * net / (took / every.Seconds())
 		}
-	}
-	now, err := schedstat("self")
-	fmt.Println(n, int64(now-spent))
-	return err
+		r.bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(max(1, r.frames))
+	})
+	r.ages(ages)
+	slices.Sort(handed)
+	r.handed = quantile(handed, 50)
+	return r
 }
 
-// load is CPU time per second.
-type load struct{ client, server float64 }
-
-func perFrame(spent, took time.Duration, idle load, frames int) float64 {
-	return (spent.Seconds() - (idle.client+idle.server)*took.Seconds()) * 1e3 / float64(frames)
-}
-
-// cpu is what a process (none: "") and the server have used so far.
-func cpu(b *testing.B, pid string, x *xvfb) time.Duration {
-	total, err := schedstat(strconv.Itoa(x.cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	if pid != "" {
-		own, err := schedstat(pid)
+// kbinani measures the reference at 60 frames a second, or as many as it makes.
+func (s *scene) kbinani(b *testing.B, x *xvfb, idle float64) (r run) {
+	cmd := reference(b, x, image.Rectangle{Max: s.size}, 2*time.Second)
+	var own time.Duration
+	s.play(rate60, func() {
+		began, server := time.Now(), cpu(x.cmd.Process.Pid)
+		out, err := cmd.Output()
 		if err != nil {
 			b.Fatal(err)
 		}
-		total += own
-	}
-	return total
-}
-
-func schedstat(pid string) (total time.Duration, err error) {
-	tasks, err := filepath.Glob("/proc/" + pid + "/task/*/schedstat")
-	for _, t := range tasks {
-		text, err := os.ReadFile(t)
-		if err != nil {
-			continue // the thread has ended
+		server = cpu(x.cmd.Process.Pid) - server
+		if _, err := fmt.Sscan(string(out), &r.frames, &own, &r.bytes, &r.p50, &r.p95); err != nil {
+			b.Fatalf("%v: %s", err, out)
 		}
-		ran, _, _ := strings.Cut(string(text), " ")
-		ns, err := strconv.ParseInt(ran, 10, 64)
+		r.cpu = 1e3 * (own.Seconds() + server.Seconds() - idle*time.Since(began).Seconds()) / float64(r.frames)
+		r.core = r.cpu / ms(rate60) * 100
+	})
+	return r
+}
+
+// measureReference captures for a while, in a process of its own, and prints
+// what kbinani reads.
+func measureReference(area image.Rectangle, d time.Duration) error {
+	var r run
+	var ages []float64
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	last, spent := 0, cpu(0)
+	for tick, end := time.Now(), time.Now().Add(d); time.Now().Before(end); r.frames++ {
+		img, err := screenshot.CaptureRect(area)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		total += time.Duration(ns)
+		now := clock()
+		painted, n := stamp(func(x int) uint32 {
+			p := img.Pix[4*x:]
+			return uint32(p[0])<<16 | uint32(p[1])<<8 | uint32(p[2])
+		})
+		if n != last {
+			ages, last = append(ages, ms(now-painted)), n
+		}
+		tick = tick.Add(rate60)
+		time.Sleep(time.Until(tick))
 	}
-	return total, err
+	spent = cpu(0) - spent
+	runtime.ReadMemStats(&after)
+	r.ages(ages)
+	_, err := fmt.Println(r.frames, int64(spent), (after.TotalAlloc-before.TotalAlloc)/uint64(r.frames), r.p50, r.p95)
+	return err
 }
 
-// scene is content that changes 60 times a second, the same in each run.
-type scene struct {
-	*painter
-	size    image.Point
-	content string
-	epoch   time.Time
-	n       int
-	pages   [2]uint32
-}
-
-func newScene(p *painter, size image.Point, content string) *scene {
-	s := &scene{painter: p, size: size, content: content, epoch: time.Now()}
-	if content == "video" || content == "motion" {
-		const createPixmap = 53
-		for i := range s.pages {
-			s.pages[i] = p.id()
-			p.put(createPixmap, p.depth, s.pages[i], p.root, pair(size.X, size.Y))
-			for y := 0; y < size.Y; y += 20 {
-				for x := 0; x < size.X; x += 20 {
-					p.fill(s.pages[i], image.Rect(x, y, x+20, y+20), uint32((x*7919+y*104729+i*31)&0xffffff))
-				}
-				p.done()
+// ffmpeg measures x11grab at 60 frames a second, less its start.
+func (s *scene) ffmpeg(b *testing.B, x *xvfb, idle float64) (r run) {
+	spent := func(frames int) (spent time.Duration) {
+		cmd := exec.CommandContext(b.Context(), "ffmpeg", "-v", "fatal", "-nostdin", "-f", "x11grab", "-draw_mouse", "0", "-framerate", "60",
+			"-video_size", fmt.Sprintf("%dx%d", s.size.X, s.size.Y), "-i", x.display, "-frames:v", strconv.Itoa(frames), "-f", "null", "-")
+		cmd.Env = append(os.Environ(), "XAUTHORITY="+x.authority)
+		cmd.Stderr = os.Stderr
+		s.play(rate60, func() {
+			server, began := cpu(x.cmd.Process.Pid), time.Now()
+			if err := cmd.Run(); err != nil {
+				b.Fatal(err)
 			}
-		}
+			server = cpu(x.cmd.Process.Pid) - server - time.Duration(idle*float64(time.Since(began)))
+			spent = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + server
+		})
+		return spent
 	}
-	p.done()
-	return s
+	r.frames = 100
+	start := spent(1)
+	r.cpu = ms(spent(r.frames+1)-start) / float64(r.frames)
+	r.core = r.cpu / ms(rate60) * 100
+	return r
 }
 
-// paint paints the next picture, and the time in microseconds as two colors of
-// the first eight pixels.
-func (s *scene) paint() {
-	s.n++
-	switch s.content {
-	case "still":
+func (r *run) ages(ages []float64) {
+	r.seen = len(ages)
+	slices.Sort(ages)
+	r.p50, r.p95 = quantile(ages, 50), quantile(ages, 95)
+}
+
+func quantile(sorted []float64, percent int) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)*percent/100]
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+// report gives the figures that there are budgets for.
+func (r row) report(b *testing.B) {
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(r.at60.core, "%core")
+	if r.content == "still" {
+		b.ReportMetric(float64(r.at60.frames), "frames")
 		return
-	case "typing":
-		at := image.Pt(s.n%100*8, 100+s.n/100%30*16)
-		s.fill(s.root, image.Rectangle{at, at.Add(image.Pt(7, 14))}, uint32(0xffffff))
-	case "scrolling":
-		term := image.Rect(100, 100, s.size.X*3/4, s.size.Y*3/4)
-		s.put(opCopyArea, 0, s.root, s.root, s.gc, pair(term.Min.X, term.Min.Y+16), pair(term.Min.X, term.Min.Y), pair(term.Dx(), term.Dy()-16))
-		s.fill(s.root, image.Rect(term.Min.X, term.Max.Y-16, term.Max.X, term.Max.Y), 0)
-		for i := range 60 {
-			x := term.Min.X + i*8
-			s.fill(s.root, image.Rect(x, term.Max.Y-14, x+1+(s.n*7+i*13)%7, term.Max.Y-2), 0xffffff)
-		}
-	case "video": // a window of 640x360
-		s.put(opCopyArea, 0, s.pages[s.n%2], s.root, s.gc, 0, pair(200, 200), pair(640, 360))
-	case "motion":
-		s.put(opCopyArea, 0, s.pages[s.n%2], s.root, s.gc, 0, 0, pair(s.size.X, s.size.Y))
 	}
-	now := time.Since(s.epoch).Microseconds()
-	s.fill(s.root, image.Rect(0, 0, 4, 4), uint32(now)&0xffffff)
-	s.fill(s.root, image.Rect(4, 0, 8, 4), uint32(now>>24)&0xffffff)
-	if err := s.flush(); err != nil {
-		s.tb.Fatal(err)
-	}
+	b.ReportMetric(r.at60.cpu, "cpu-ms/frame")
+	b.ReportMetric(r.kbinani.cpu/r.at60.cpu, "x-less-than-kbinani")
+	b.ReportMetric(r.at60.p50, "age-p50-ms")
+	b.ReportMetric(r.at60.bytes, "B/frame")
 }
 
-func (s *scene) stampIn(f *capture.Frame) time.Time {
-	us := int64(le.Uint32(f.Pix)&0xffffff) | int64(le.Uint32(f.Pix[16:])&0xffffff)<<24
-	return s.epoch.Add(time.Duration(us) * time.Microsecond)
-}
-
-// play paints for a while and measures the load.
-func (s *scene) play(b *testing.B, x *xvfb, d time.Duration, each func()) load {
-	client, server, began := cpu(b, "self", x), cpu(b, "", x), time.Now()
-	for tick := began; time.Since(began) < d; each() {
-		tick = tick.Add(rate)
-		time.Sleep(time.Until(tick))
-		s.paint()
-	}
-	took := time.Since(began).Seconds()
-	server = cpu(b, "", x) - server
-	client = cpu(b, "self", x) - client - server
-	return load{client.Seconds() / took, server.Seconds() / took}
-}
-
-// while paints as long as a command runs, and hands over what it prints.
-func (s *scene) while(cmd *exec.Cmd, print func(string)) {
+// printTable prints one line for each content.
+func printTable(size image.Point, rows []row) {
 	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	if err := cmd.Start(); err != nil {
-		s.tb.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	for tick := time.Now(); ; {
-		select {
-		case err := <-done:
-			if err != nil {
-				s.tb.Fatal(err)
-			}
-			print(out.String())
-			return
-		default:
+	fmt.Fprintf(&out, `
+%dx%d; CPU: client and X server, without the painting; age: from before the painting until the pixels are in our memory
+                     CPU, ms  of it   %% of a core  age, ms      of it    to the   bytes  comparing pictures  kbinani: CPU            %% at        age, ms          x11grab
+content        seen  a frame  client  at 30  at 60  p50    p95   painting encoder  a frame  ms a look  age p50  ms a frame      times  60     fps  p50    p95    kB     ms a frame
+`, size.X, size.Y)
+	for _, r := range rows {
+		o, p, k := r.at60, r.polled, r.kbinani
+		seen := fmt.Sprintf("%d of %d", o.seen, o.painted)
+		if r.content == "still" {
+			seen = fmt.Sprintf("%d frames", o.frames)
 		}
-		tick = tick.Add(rate)
-		time.Sleep(time.Until(tick))
-		s.paint()
+		fmt.Fprintf(&out, "%-9s %10s", r.content, seen)
+		for _, c := range []struct {
+			width   int
+			value   float64
+			painted bool // says nothing of a still picture
+		}{
+			{9, o.cpu, true}, {8, o.client, true}, {7, r.at30.core, false}, {7, o.core, false},
+			{6, o.p50, true}, {7, o.p95, true}, {9, r.painting, true}, {8, o.handed, true}, {9, o.bytes, true},
+			{10, p.cpu, false}, {9, p.p50, true},
+			{12, k.cpu, false}, {11, k.cpu / o.cpu, true}, {6, k.core, false}, {6, float64(k.frames) / 2, false},
+			{7, k.p50, true}, {7, k.p95, true}, {7, k.bytes / 1e3, false},
+			{10, r.x11grab.cpu, false},
+		} {
+			if c.painted && r.content == "still" {
+				fmt.Fprintf(&out, "%*s", c.width, "-")
+			} else {
+				fmt.Fprintf(&out, "%*.*f", c.width, decimals(c.value), c.value)
+			}
+		}
+		fmt.Fprintln(&out)
 	}
+	fmt.Println(out.String())
+}
+
+// decimals are enough for two or three digits.
+func decimals(f float64) int {
+	switch {
+	case f >= 100:
+		return 0
+	case f >= 10:
+		return 1
+	}
+	return 2
 }

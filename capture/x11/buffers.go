@@ -148,6 +148,6 @@ func (s *Source) takeBack(b *buffer) {
 	}
 	if s.starved {
 		s.starved = false
-		s.conn.wake()
+		s.conn.Wake()
 	}
 }

@@ -7,36 +7,26 @@ import (
 	"fmt"
 	"image"
 	"net"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"deskwhep/capture"
+	"deskwhep/capture/socket"
 )
 
 var le = binary.LittleEndian
 
-var (
-	// errWoken: the deadline has passed or wake was called.
-	errWoken = errors.New("woken")
-	// errStopped: closed or cancelled in the middle of a request.
-	errStopped = errors.New("stopped")
-)
+// errStopped: closed or cancelled in the middle of a request.
+var errStopped = errors.New("stopped")
 
 // maxReply bounds what a server can make us hold. The largest true reply is a
 // region of many rectangles.
 const maxReply = 16 << 20
 
 // conn is a connection to an X server for one goroutine. Requests gather in a
-// buffer until a reply is waited for; nothing allocates per request. Only wake
-// and hangUp may be called by others.
+// buffer until a reply is waited for; nothing allocates per request.
 type conn struct {
-	sock    net.Conn
-	local   bool            // the server is on this machine
-	watched <-chan struct{} // stops a wait for a reply
-	unwatch func() bool
-	woken   atomic.Bool
-	closed  atomic.Bool
+	*socket.Conn
+	local bool // the server is on this machine
 
 	out      []byte
 	seq      uint16 // of the last request
@@ -68,8 +58,8 @@ func connect(ctx context.Context, display, xauthority string) (*conn, error) {
 		return nil, fmt.Errorf("display %q: %w: %w", display, capture.ErrNoDisplay, err)
 	}
 	_, local := sock.(*net.UnixConn)
-	c := &conn{sock: sock, local: local, in: make([]byte, 1<<16), event: func([]byte) {}}
-	c.watch(ctx)
+	c := &conn{Conn: socket.New(sock, "X server"), local: local, in: make([]byte, 1<<16), event: func([]byte) {}}
+	c.Watch(ctx)
 	cookie, err := a.cookie(xauthority, sock.RemoteAddr())
 	if err == nil {
 		err = c.greet(cookie, a.screen)
@@ -78,7 +68,7 @@ func connect(ctx context.Context, display, xauthority string) (*conn, error) {
 		err = c.queryExtensions()
 	}
 	if err != nil {
-		c.close()
+		c.Close()
 		if errors.Is(err, errStopped) {
 			err = ctx.Err()
 		}
@@ -87,84 +77,17 @@ func connect(ctx context.Context, display, xauthority string) (*conn, error) {
 	return c, nil
 }
 
-// watch makes the end of ctx wake the connection, until watch is called with
-// another. The same context again costs nothing.
-func (c *conn) watch(ctx context.Context) {
-	if done := ctx.Done(); done != c.watched {
-		if c.unwatch != nil {
-			c.unwatch()
-		}
-		c.watched, c.unwatch = done, context.AfterFunc(ctx, c.wake)
-	}
-}
-
-// wake makes the read that waits now, or the next one, return errWoken. Any
-// goroutine; what it tells of must be set before.
-func (c *conn) wake() {
-	c.woken.Store(true)
-	c.sock.SetReadDeadline(time.Unix(1, 0))
-}
-
-// hangUp ends the connection and what waits on it. Any goroutine.
-func (c *conn) hangUp() {
-	c.closed.Store(true)
-	c.sock.Close()
-}
-
-// close is hangUp for the goroutine that the connection belongs to.
-func (c *conn) close() {
-	if c.unwatch != nil {
-		c.unwatch()
-	}
-	c.hangUp()
-}
-
-// stopped reports whether waiting for the server is no longer wanted.
-func (c *conn) stopped() bool {
-	select {
-	case <-c.watched:
-		return true
-	default:
-		return c.closed.Load()
-	}
-}
-
-// lost makes an error of the socket one that others can test for.
-func (c *conn) lost(err error) error {
-	if c.closed.Load() {
-		return capture.ErrClosed
-	}
-	return fmt.Errorf("X server: %w: %w", capture.ErrLost, err)
-}
-
-// read reads once into p, not longer than until the deadline; zero is never.
-func (c *conn) read(p []byte, deadline time.Time) (int, error) {
-	c.sock.SetReadDeadline(deadline)
-	if c.woken.Swap(false) {
-		return 0, errWoken
-	}
-	n, err := c.sock.Read(p)
-	if n > 0 || err == nil {
-		return n, nil
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.woken.Store(false)
-		return 0, errWoken
-	}
-	return 0, c.lost(err)
-}
-
 // insist reads once into p, for as long as anybody wants it and a little
 // longer: after a reply that was not waited for the connection is of no use.
 func (c *conn) insist(p []byte) (int, error) {
 	const grace = 500 * time.Millisecond
 	var deadline time.Time
 	for {
-		n, err := c.read(p, deadline)
+		n, err := c.Read(p, deadline)
 		switch {
-		case err != errWoken:
+		case err != socket.ErrWoken:
 			return n, err
-		case !c.stopped(): // woken for something that is seen to later
+		case !c.Stopped(): // woken for something that is seen to later
 		case deadline.IsZero():
 			deadline = time.Now().Add(grace)
 		case time.Now().After(deadline):
@@ -229,30 +152,12 @@ func (c *conn) put(major, minor byte, words ...uint32) uint16 {
 // pair is two fields of 16 bits.
 func pair(a, b int) uint32 { return uint32(uint16(a)) | uint32(uint16(b))<<16 }
 
-func (c *conn) flush() error {
-	if len(c.out) == 0 {
-		return nil
+func (c *conn) flush() (err error) {
+	if len(c.out) > 0 {
+		err = c.Write(c.out)
+		c.out = c.out[:0]
 	}
-	_, err := c.sock.Write(c.out)
-	c.out = c.out[:0]
-	if err != nil {
-		return c.lost(err)
-	}
-	return nil
-}
-
-// flushFd sends the requests so far, the last of which takes a descriptor.
-func (c *conn) flushFd(rights []byte) error {
-	local, ok := c.sock.(*net.UnixConn)
-	if !ok {
-		return errors.New("descriptors pass through local sockets only")
-	}
-	_, _, err := local.WriteMsgUnix(c.out, rights, nil)
-	c.out = c.out[:0]
-	if err != nil {
-		return c.lost(err)
-	}
-	return nil
+	return err
 }
 
 // message consumes the next message, of which at least the header is there,
@@ -342,8 +247,8 @@ func (c *conn) wait(deadline time.Time) error {
 		return err
 	}
 	if c.end-c.pos < 32 {
-		m, err := c.read(c.room(32), deadline)
-		if err != nil && err != errWoken {
+		m, err := c.Read(c.room(32), deadline)
+		if err != nil && err != socket.ErrWoken {
 			return err
 		}
 		c.end += m

@@ -91,9 +91,7 @@ func (s *Source) damageEvent(m []byte) {
 	if s.painted = now; s.conn.local {
 		s.painted = now.Add(-late)
 	}
-	if s.hasty && since <= s.opt.Settle+time.Millisecond {
-		s.pieces = settled
-	}
+	s.settling.painted(since)
 }
 
 // serverClock compares the server's milliseconds with our time. The two run

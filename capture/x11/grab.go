@@ -186,6 +186,9 @@ func (s *Source) inspect(b *buffer) (differs bool, err error) {
 	} else {
 		err = s.readImages(b, strips, s.askImages(b, strips))
 	}
+	if err == nil {
+		s.subtracted = c.seq // no event of before is still to come; the numbers wrap around
+	}
 	if s.damaged || s.gone || !s.changed.IsZero() { // something told of it
 		if _, refused := err.(*xerror); refused {
 			err = nil

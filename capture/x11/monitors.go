@@ -16,7 +16,7 @@ func Monitors(ctx context.Context, display, xauthority string) ([]Monitor, error
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	list, err := c.monitors()
 	if err != nil {
 		return nil, fmt.Errorf("monitors of display %q: %w", display, err)

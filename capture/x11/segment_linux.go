@@ -31,7 +31,7 @@ func (c *conn) probeSharing() (sharing, error) {
 			c.unshare(id)
 			return way, unmap(way, mem)
 		}
-		if c.stopped() {
+		if c.Stopped() {
 			return shareNothing, err
 		}
 	}
@@ -74,10 +74,11 @@ func (c *conn) memfd(size int, id uint32) ([]byte, error) {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
 	c.shm(shmAttachFd, id, 0)
-	if err := c.flushFd(unix.UnixRights(fd)); err != nil {
-		return mem, err
+	err = c.WriteRights(c.out, unix.UnixRights(fd))
+	if c.out = c.out[:0]; err == nil {
+		err = c.check()
 	}
-	return mem, c.check()
+	return mem, err
 }
 
 // sysV makes a segment for this user only. It is removed at once, so that it

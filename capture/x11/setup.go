@@ -17,7 +17,7 @@ func Probe(ctx context.Context, display, xauthority string) (depth int, size ima
 	if err != nil {
 		return 0, image.Point{}, err
 	}
-	defer c.close()
+	defer c.Close()
 	return int(c.depth), c.size, nil
 }
 

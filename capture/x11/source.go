@@ -34,9 +34,6 @@ type Options struct {
 const (
 	debounce = 100 * time.Millisecond // a change of size comes as a burst of events, with sizes in between
 	nBuffers = 3
-	// A settled frame in so many is taken at once, to learn whether the
-	// content still comes in pieces.
-	settled = 32
 )
 
 // way is how pixels come into memory.
@@ -65,7 +62,7 @@ type Source struct {
 	damage     uint32 // 0: none, pictures are compared
 	news       uint32 // region: what the last subtraction gave
 	scratch    uint32 // region
-	subtracted uint16 // request number of the last subtraction
+	subtracted uint16 // number of a request: events of damage from before it tell what is captured already
 	buffers    [nBuffers]*buffer
 	last       *buffer // what the newest frame lies in; nil if there is none of this size
 	pointer    pointer
@@ -78,9 +75,8 @@ type Source struct {
 	box        image.Rectangle
 	painted    time.Time // of the first damage
 	clock      serverClock
-	pieces     int  // how many more large frames are to settle
-	hasty      bool // the last frame was large and taken at once
-	notBefore  time.Time
+	settling   settling
+	notBefore  time.Time // when the next capture may begin
 	poll       time.Time // when to look next, without damage events
 	verify     time.Time // when to check next
 	doubts     int       // how often a check found what damage had not told
@@ -94,7 +90,7 @@ type Source struct {
 	starved bool // Next waits for a buffer
 }
 
-var _ capture.Source = (*Source)(nil)
+var _ capture.Paced = (*Source)(nil)
 
 // place is where the pixels of a frame are.
 type place struct {
@@ -124,7 +120,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{conn: c, opt: o, interval: time.Duration(float64(time.Second) / o.MaxFPS)}
+	s := &Source{conn: c, opt: o, interval: time.Duration(float64(time.Second) / o.MaxFPS), settling: settling{rest: o.Settle}}
 	c.event = s.event
 	if err := s.start(); err != nil {
 		s.Close()
@@ -133,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Source, error) {
 		}
 		return nil, fmt.Errorf("display %q: %w", o.Display, err)
 	}
-	c.watch(context.Background())
+	c.Watch(context.Background())
 	return s, nil
 }
 
@@ -179,13 +175,13 @@ func (s *Source) start() (err error) {
 func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.watch(ctx)
+	s.conn.Watch(ctx)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("capture display %q: %w", s.opt.Display, err)
 		}
 		f, err := s.step()
-		if s.conn.closed.Load() {
+		if s.conn.Closed() {
 			if f != nil {
 				f.Release()
 			}
@@ -214,17 +210,16 @@ func (s *Source) step() (*capture.Frame, error) {
 	case !s.changed.IsZero():
 		return nil, s.configure()
 	}
-	asked := s.refresh.Load()
+	early := now.Before(s.notBefore)
+	asked := s.refresh.Load() && !early
 	events := s.damage != 0
 	check := events && !s.verify.IsZero() && !now.Before(s.verify)
+	painted := false
 	switch {
 	case s.whole || asked:
 		check = false
-	case events && (s.damaged || s.pointer.moved) && !now.Before(s.notBefore):
-		check = false
-		if wait := s.settle(now); wait > 0 {
-			time.Sleep(wait)
-		}
+	case events && (s.damaged || s.pointer.moved) && !early:
+		check, painted = false, s.damaged
 	case !events && !now.Before(s.poll):
 	case check && !s.unmapped:
 		s.verify = now.Add(s.opt.Verify)
@@ -244,6 +239,11 @@ func (s *Source) step() (*capture.Frame, error) {
 		s.doubt()
 	case !events:
 		s.poll = now.Add(s.interval)
+	case painted:
+		large := 16*s.box.Dx()*s.box.Dy() > s.size.X*s.size.Y
+		if wait := s.settling.wait(large, now.Sub(s.painted)); wait > 0 {
+			time.Sleep(wait)
+		}
 	}
 	return s.take(b, check, asked)
 }
@@ -253,28 +253,12 @@ func (s *Source) deadline() time.Time {
 	switch {
 	case s.damage == 0:
 		return s.poll
-	case s.damaged || s.pointer.moved:
+	case s.damaged || s.pointer.moved || s.refresh.Load():
 		return s.notBefore
 	case s.unmapped:
 		return time.Time{}
 	}
 	return s.verify
-}
-
-// settle is how long to wait for the rest of large damage: only if the content
-// has shown to come in pieces. A single piece, such as a video's, gains nothing
-// by waiting.
-func (s *Source) settle(now time.Time) time.Duration {
-	s.hasty = false
-	if 16*s.box.Dx()*s.box.Dy() <= s.size.X*s.size.Y {
-		return 0
-	}
-	if s.pieces > 0 {
-		s.pieces--
-		return s.opt.Settle - now.Sub(s.painted)
-	}
-	s.hasty = true
-	return 0
 }
 
 // take captures into b and lends it if it differs from the frame before, or if
@@ -334,10 +318,18 @@ func (s *Source) doubt() {
 	s.info.Notice = "The X server does not report all that is painted (a compositor may be in the way): whole pictures are compared instead, which costs more."
 }
 
+// Pace implements capture.Paced.
+func (s *Source) Pace(notBefore time.Time) {
+	s.notBefore = notBefore
+	if s.poll.Before(notBefore) {
+		s.poll = notBefore
+	}
+}
+
 // Refresh implements capture.Source.
 func (s *Source) Refresh() {
 	s.refresh.Store(true)
-	s.conn.wake()
+	s.conn.Wake()
 }
 
 // Info implements capture.Source.
@@ -350,9 +342,9 @@ func (s *Source) Info() capture.Info {
 // Close implements capture.Source. The server frees what is its own when the
 // connection ends.
 func (s *Source) Close() error {
-	s.conn.hangUp()
+	s.conn.HangUp()
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	s.conn.close()
+	s.conn.Close()
 	return s.dropBuffers()
 }

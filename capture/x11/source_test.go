@@ -85,10 +85,14 @@ func TestPaths(t *testing.T) {
 // TestContainer captures a server in another IPC namespace: by a descriptor if
 // it can be passed, else through the socket.
 func TestContainer(t *testing.T) {
-	if out, err := exec.Command("unshare", "--ipc", "true").CombinedOutput(); err != nil {
-		t.Skipf("no IPC namespace can be made here: %v %s", err, out)
+	unshare := []string{"unshare", "--ipc"}
+	if os.Getuid() != 0 {
+		unshare = append(unshare, "--user", "--map-current-user")
 	}
-	x := startXvfb(t, "unshare", "--ipc", "Xvfb", "-screen", "0", "320x240x24")
+	if out, err := exec.Command(unshare[0], append(unshare[1:], "true")...).CombinedOutput(); err != nil {
+		t.Skipf("the kernel lets nobody make an IPC namespace here: %v %s", err, out)
+	}
+	x := startXvfb(t, append(unshare, "Xvfb", "-screen", "0", "320x240x24")...)
 	paint := newPainter(t, x)
 	paint.fill(paint.root, image.Rect(20, 30, 200, 150), 0xabcdef)
 	paint.done()
@@ -308,7 +312,7 @@ func TestPieces(t *testing.T) {
 					paint.done()
 					v.next(time.Millisecond)
 				}
-				if v.settled(); v.src.pieces > 0 {
+				if v.settled(); v.src.settling.left > 0 {
 					return true
 				}
 			}
@@ -318,7 +322,7 @@ func TestPieces(t *testing.T) {
 			for i := range 5 {
 				paint.fill(paint.root, image.Rect(0, 0, 640, 480), uint32(i))
 				paint.done()
-				if v.settled(); v.src.pieces > 0 {
+				if v.settled(); v.src.settling.left > 0 {
 					t.Error("a single piece is made to settle")
 				}
 			}
@@ -348,6 +352,80 @@ func TestPrograms(t *testing.T) {
 		}
 		v.settled()
 		v.sees(screen(t, x, image.Rect(0, 0, 640, 480)))
+	}
+}
+
+// TestLongStill paints after more requests than their numbers can count, as
+// the checks of a still desktop make within hours.
+func TestLongStill(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "MIT-SHM"}} {
+		x := startX(t, "320x240x24", args...)
+		paint := newPainter(t, x)
+		v := open(t, Options{Display: x.display, Verify: 20 * time.Millisecond})
+		v.settled()
+		for _, n := range []int{1<<15 - 500, 1000} {
+			v.src.turn.Lock()
+			for range n {
+				const noOperation = 127
+				v.src.conn.put(noOperation, 0)
+			}
+			err := v.src.conn.check()
+			v.src.turn.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.settled() // with checks
+		}
+		paint.fill(paint.root, image.Rect(10, 10, 50, 50), 0x123456)
+		paint.done()
+		v.sees(screen(t, x, image.Rect(0, 0, 320, 240)))
+		if v.src.doubts != 0 {
+			t.Error("the damage was taken for one that was captured already")
+		}
+	}
+}
+
+// TestPace paints, and asks for a frame, before the time: the frame comes then,
+// with all of it.
+func TestPace(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "DAMAGE"}} {
+		x := startX(t, "320x240x24", args...)
+		paint := newPainter(t, x)
+		v := open(t, Options{Display: x.display, Verify: -1, MaxFPS: 100})
+		v.settled()
+		for _, refresh := range []bool{false, true} {
+			due := time.Now().Add(200 * time.Millisecond)
+			v.src.Pace(due)
+			if refresh {
+				v.src.Refresh()
+			} else {
+				for x, color := range []uint32{0x123456, 0xabcdef} {
+					paint.fill(paint.root, image.Rect(50*x, 0, 50*x+10, 10), color)
+					paint.done()
+				}
+			}
+			if !v.next(patience) {
+				t.Fatal("no frame")
+			}
+			if early := time.Until(due); early > 0 {
+				t.Errorf("a frame %v before the time", early)
+			}
+			v.settled()
+		}
+		v.sees(screen(t, x, image.Rect(0, 0, 320, 240)))
+	}
+}
+
+// TestEarlyWake wakes a connection that does not wait yet.
+func TestEarlyWake(t *testing.T) {
+	x := startX(t, "64x64x24")
+	v := open(t, Options{Display: x.display, Verify: -1})
+	v.settled()
+	stuck := time.AfterFunc(patience, v.src.conn.HangUp)
+	defer stuck.Stop()
+	v.src.conn.Wake()
+	if err := v.src.conn.wait(time.Time{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -446,8 +524,14 @@ func TestDepths(t *testing.T) {
 // TestBlindDamage paints behind the server's back, in its memory: the check
 // finds it, and the second time DAMAGE is no longer believed.
 func TestBlindDamage(t *testing.T) {
+	for _, args := range [][]string{nil, {"-extension", "MIT-SHM"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) { testBlindDamage(t, args...) })
+	}
+}
+
+func testBlindDamage(t *testing.T, args ...string) {
 	dir := t.TempDir()
-	x := startX(t, "320x240x24", "-fbdir", dir, "-nocursor")
+	x := startX(t, "320x240x24", append(args, "-fbdir", dir, "-nocursor")...)
 	v := open(t, Options{Display: x.display, Verify: 50 * time.Millisecond, MaxFPS: 60})
 	v.settled()
 	file, err := os.OpenFile(dir+"/Xvfb_screen0", os.O_RDWR, 0)
@@ -476,6 +560,11 @@ func TestBlindDamage(t *testing.T) {
 			t.Fatalf("after change %d: %+v", i, info)
 		}
 	}
+	v.src.turn.Lock()
+	if v.src.damage != 0 {
+		t.Error("DAMAGE is asked for still")
+	}
+	v.src.turn.Unlock()
 	paint := newPainter(t, x)
 	paint.fill(paint.root, image.Rect(5, 5, 300, 200), 0x123456)
 	paint.done()

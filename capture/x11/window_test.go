@@ -100,10 +100,15 @@ func TestPointer(t *testing.T) {
 			}
 			x := startX(t, "320x240x24", args...)
 			p := newPainter(t, x)
-			x.run(t, "xsetroot", "-cursor_name", "left_ptr") // whose client goes: its shape is refused
 			x.run(t, "xdotool", "mousemove", "100", "100")
 			v := open(t, Options{Display: x.display, Cursor: capture.CursorEmbedded, MaxFPS: 60, Verify: 100 * time.Millisecond})
 			clean := open(t, Options{Display: x.display, MaxFPS: 60})
+			v.settled() // with the shape that the server has at first
+			x.run(t, "xsetroot", "-cursor_name", "left_ptr")
+			const badAccess = 10
+			if _, err := p.reply(p.fixes(fixesGetCursorImage)); !isX(err, badAccess) {
+				t.Fatalf("the shape of a client that has gone is not refused: %v", err)
+			}
 			for i, at := range []struct{ x, y string }{{"50", "60"}, {"0", "0"}, {"319", "239"}, {"200", "100"}, {"200", "100"}} {
 				x.run(t, "xdotool", "mousemove", at.x, at.y)
 				p.fill(p.root, image.Rect(40*i, 30*i, 40*i+90, 30*i+90), 0x102030*uint32(i+1))
