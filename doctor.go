@@ -337,7 +337,7 @@ func (d *diagnosis) access(s *settings) {
 		d.good("Viewers need the token that deskwhep makes at each start; --token would keep it.")
 	}
 	if s.CORSOrigin == "*" && !given && (s.Open || isLoopback(host)) {
-		d.note("Any web page in a browser that reaches this address can play the stream, because it needs no token and --cors-origin is *.")
+		d.note("Any web page in a browser that reaches this address can play the stream, because of --cors-origin * and no token.")
 	}
 	if !isLoopback(host) && s.TLSCert == "" && !s.TLSSelf {
 		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self or a proxy with HTTPS helps.")

@@ -47,7 +47,7 @@ type settings struct {
 	TokenFile   string   `group:"Access" placeholder:"FILE" help:"File with a token in each line."`
 	Open        bool     `group:"Access" help:"Serve other machines without a token."`
 	SessionAuth string   `group:"Access" default:"capability" enum:"capability,token" help:"What PATCH and DELETE need: capability (the session's URL is secret enough) or token."`
-	CORSOrigin  string   `group:"Access" default:"*" name:"cors-origin" help:"Web origin whose pages may play, or *."`
+	CORSOrigin  string   `group:"Access" name:"cors-origin" placeholder:"ORIGIN" help:"Web origin whose pages may play, or *. If not given: all who have the token; without a token, only this server's pages and those of this machine."`
 	TLSCert     string   `group:"Access" name:"tls-cert" placeholder:"FILE" help:"Serve HTTPS with this certificate chain (PEM); it is read again when it changes."`
 	TLSKey      string   `group:"Access" name:"tls-key" placeholder:"FILE" help:"Its private key (PEM)."`
 	TLSSelf     bool     `group:"Access" name:"tls-self" help:"Serve HTTPS with a certificate of our own making, which is kept; its fingerprint is printed."`
@@ -186,7 +186,7 @@ func (s *settings) check() (list []finding) {
 			wrong("tls-cert", "%v", err)
 		}
 	}
-	if !originForm.MatchString(s.CORSOrigin) {
+	if s.CORSOrigin != "" && !originForm.MatchString(s.CORSOrigin) {
 		wrong("cors-origin", "%q is neither * nor an origin such as https://example.org", s.CORSOrigin)
 	}
 	for _, ip := range s.PublicIP {

@@ -313,7 +313,7 @@ func TestSelfSigned(t *testing.T) {
 // TestSecurityHeaders looks at what keeps other pages and browsers' guesses out.
 func TestSecurityHeaders(t *testing.T) {
 	p := startProgram(t, "", "--source", "card")
-	for _, path := range []string{"/", "/play/card", "/obs", "/obs/card", "/streams.html"} {
+	for _, path := range []string{"/", "/play/card", "/obs", "/obs/card", "/streams.html", "/owner"} {
 		r, err := http.Get(p.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -326,6 +326,9 @@ func TestSecurityHeaders(t *testing.T) {
 		policy := r.Header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "connect-src 'self'") {
 			t.Errorf("%s: the policy is %q", path, policy)
+		}
+		if framed := strings.Contains(policy, "frame-ancestors *"); framed != (path != "/owner") || !strings.Contains(policy, "frame-ancestors") {
+			t.Errorf("%s: who may frame it: %q", path, policy)
 		}
 		if r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: %v", path, r.Header)

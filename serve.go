@@ -53,7 +53,7 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	if err != nil {
 		return err
 	}
-	site := &site{privacy: newPrivacy()}
+	site := &site{privacy: newPrivacy(), tokens: len(tokens) > 0, log: log}
 	cfg := whep.Config{
 		Streams: map[string]whep.Stream{}, Default: "desktop",
 		Tokens: tokens, SessionToken: s.SessionAuth == "token", CORSOrigin: s.CORSOrigin,

@@ -38,7 +38,7 @@ func newTestServer(t testing.TB, change func(*Config)) *Server {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := encode.NewHub(encode.HubConfig{Log: log, FPS: 30})
-	cfg := Config{Streams: map[string]Stream{"desktop": quiet{hub}, "other": quiet{hub}, "window": idle{}}, Default: "desktop", Log: log, RTCPMuxOnly: true}
+	cfg := Config{Streams: map[string]Stream{"desktop": quiet{hub}, "other": quiet{hub}, "window": idle{}}, Default: "desktop", CORSOrigin: "*", Log: log, RTCPMuxOnly: true}
 	if change != nil {
 		change(&cfg)
 	}
@@ -59,6 +59,7 @@ func newTestServer(t testing.TB, change func(*Config)) *Server {
 // ask sends a request to the server's handler.
 func ask(s *Server, method, target, body string, header ...string) *http.Response {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Host = "127.0.0.1:8080"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}

@@ -1,4 +1,4 @@
-import { Player, header, here } from "./whep.js";
+import { Player, header, here, keyed } from "./whep.js";
 import { Latency } from "./latency.js";
 import { Statistics } from "./stats.js";
 
@@ -14,7 +14,9 @@ const player = new Player(video, endpoint(), token, changed);
 // What people can do about an answer that ends all tries.
 const advice = {
   401: "This link has no valid token, or it has expired. Ask for a new link, or give the token:",
+  403: "This server plays only for its own pages.",
   404: "There is no stream of this name here. See the list of streams.",
+  410: "The owner of the screen has ended this. To ask again, reload the page.",
   422: "This browser cannot play the stream with this choice of codec. Choose another, or auto.",
 };
 
@@ -105,7 +107,7 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
   ({ f: full, 1: scale, s: numbers })[event.key]?.();
 });
-for (const link of document.querySelectorAll("a.streams")) link.search = token ? `?token=${encodeURIComponent(token)}` : "";
+keyed(token);
 
 player.start();
 describe().catch(() => {});

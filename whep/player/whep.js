@@ -108,8 +108,7 @@ export class Player {
       c.pc.onconnectionstatechange = () => {
         if (c !== this.connection) return;
         const state = c.pc.connectionState;
-        if (state === "failed" || state === "closed") this.again(new Error("the connection was lost"));
-        else if (state === "disconnected") this.check();
+        if (state === "failed" || state === "closed" || state === "disconnected") this.check();
       };
     } catch (error) {
       if (abort !== this.abort) return;
@@ -156,12 +155,18 @@ export class Player {
     const c = this.connection;
     if (!c || c.checking) return;
     c.checking = true;
-    const dead = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(2500) })
-      .then((r) => (r.status === 404 ? "the server was restarted" : ""), () => "the server cannot be reached");
+    const status = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(2500) })
+      .then((r) => r.status, () => 0);
     c.checking = false;
     if (c !== this.connection) return;
-    const cut = c.pc.connectionState === "disconnected" ? "the network has changed" : "";
-    if (dead || cut) this.again(new Error(dead || cut));
+    if (status === 410) { // by hand; to ask again would be rude
+      this.stop();
+      this.changed("failed", new Refusal(status, "the owner has ended this session"));
+      return;
+    }
+    const reason = { 0: "the server cannot be reached", 404: "the server was restarted" }[status]
+      ?? { disconnected: "the network has changed", failed: "the connection was lost", closed: "the connection was lost" }[c.pc.connectionState];
+    if (reason) this.again(new Error(reason));
   }
 
   // listen notices silence before the browser does: neither media nor answers
@@ -188,6 +193,11 @@ export class Player {
       this.check();
     }
   }
+}
+
+// keyed gives the page's token to its links to other pages.
+export function keyed(token) {
+  for (const link of document.querySelectorAll("a.streams")) link.search = token ? `?token=${encodeURIComponent(token)}` : "";
 }
 
 // here tells what the page's URL asks for.
