@@ -115,6 +115,7 @@ func (s *settings) greet(c *console, addr netip.AddrPort, tokens []string, certi
 		fmt.Fprintf(&b, "         %s/%s\n", base(h), key)
 	}
 	fmt.Fprintf(&b, "WHEP:    %s/whep%s\n", base(hosts[0]), key)
+	fmt.Fprintf(&b, "Owner:   %s/owner%s\n", base(hosts[0]), key)
 	if len(streams) > 2 {
 		fmt.Fprintf(&b, "Streams: %s/streams.html%s\n", base(hosts[0]), key)
 	}

@@ -22,7 +22,7 @@ const advice = {
 
 function changed(state, error) {
   $("state").dataset.state = state;
-  $("state").textContent = state;
+  $("state").textContent = error?.status === 410 ? "ended" : state;
   let text = "";
   if (state === "failed") text = advice[error.status] ?? `This page cannot play the stream: ${error.message}.`;
   else if (error?.status === 503) text = `No place is free, trying again: ${error.message}.`;
@@ -33,7 +33,11 @@ function changed(state, error) {
   $("ask").hidden = !(state === "failed" && error.status === 401);
   $("list").hidden = !(state === "failed" && error.status === 404);
   document.body.classList.toggle("stale", state !== "playing");
-  if (state !== "playing") { statistics.reset(); return; }
+  if (state !== "playing") {
+    statistics.reset();
+    for (const id of ["fps", "rate", "latency"]) $(id).textContent = "";
+    return;
+  }
   latency.receiver = player.connection.receiver;
 }
 
