@@ -339,8 +339,8 @@ func (d *diagnosis) access(s *settings) {
 	if s.CORSOrigin == "*" && !given && (s.Open || isLoopback(host)) {
 		d.note("Any web page in a browser that reaches this address can play the stream, because of --cors-origin * and no token.")
 	}
-	if !isLoopback(host) && s.TLSCert == "" && !s.TLSSelf {
-		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self or a proxy with HTTPS helps.")
+	if !isLoopback(host) && !s.https() {
+		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self, --acme or a proxy with HTTPS helps.")
 	}
 }
 

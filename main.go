@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/crypto/acme"
 
 	"deskwhep/encode"
 )
@@ -57,7 +58,9 @@ type exit int
 func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 // vars is what help texts and defaults refer to.
-func vars() kong.Vars { return kong.Vars{"players": playerNames(), "codecs": codecNames()} }
+func vars() kong.Vars {
+	return kong.Vars{"players": playerNames(), "codecs": codecNames(), "acme": acme.LetsEncryptURL}
+}
 
 // run runs the command in args until it is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
