@@ -201,7 +201,7 @@ func (s *Server) reserve() error {
 	case s.draining:
 		return fmt.Errorf("%w: the server is shutting down", ErrFull)
 	case len(s.sessions)+s.opening >= s.cfg.MaxViewers:
-		return fmt.Errorf("%w: %d viewers are watching, which is the limit (--max-viewers)", ErrFull, s.cfg.MaxViewers)
+		return fmt.Errorf("%w: the limit is %d (--max-viewers)", ErrFull, s.cfg.MaxViewers)
 	case unconnected >= unconnectedMost:
 		return fmt.Errorf("%w: %d sessions are still connecting; try again shortly", ErrFull, unconnected)
 	}
