@@ -5,6 +5,8 @@ import (
 	"image"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"strings"
 	"testing"
@@ -124,6 +126,42 @@ func TestPageOfElsewhere(t *testing.T) {
 	var health struct{ Paused bool }
 	if get(t, p.url+"/healthz", http.StatusOK, &health); health.Paused || len(viewersOf(t, p.url)) != 1 {
 		t.Error("a page of elsewhere had its will")
+	}
+}
+
+// TestBehindProxy plays through a reverse proxy on the same machine. What comes
+// through it is not the owner's, and without a token nothing does.
+func TestBehindProxy(t *testing.T) {
+	for _, token := range []string{"", "let-me-in"} {
+		args := []string{"--source", "card"}
+		if token != "" {
+			args = append(args, "--token", token)
+		}
+		p := startProgram(t, "", args...)
+		base, key, _ := strings.Cut(p.url, "/?")
+		to, err := url.Parse(base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var host string // that the proxy passes on; its own if empty
+		proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.SetXForwarded()
+			r.Out.Host = host
+		}})
+		if token == "" {
+			request(t, http.MethodPut, proxy.URL+"/pause", "", "", "", http.StatusForbidden)
+			get(t, proxy.URL+"/viewers", http.StatusForbidden, nil)
+			host = "desk.example.org"
+			get(t, proxy.URL+"/whep", http.StatusForbidden, nil)
+		} else {
+			host = "desk.example.org"
+			player := startPlayer(t, proxy.URL+"/whep?codec=vp8&"+key, nil)
+			player.frame(t)
+			request(t, http.MethodDelete, player.location, "", "", "", http.StatusOK)
+		}
+		proxy.Close()
+		p.stop(t)
 	}
 }
 

@@ -321,6 +321,21 @@ func TestFullHouse(t *testing.T) {
 	begin(t, s, "/whep")
 }
 
+// TestDraining: a server that is ending sends newcomers away for a while, and
+// tells its viewers.
+func TestDraining(t *testing.T) {
+	s := newTestServer(t, nil)
+	session, _, _ := begin(t, s, "/whep")
+	s.drain()
+	if r := ask(s, "GET", session, ""); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a session is left: %s", r.Status)
+	}
+	r := ask(s, "POST", "/whep", basic, "Content-Type", "application/sdp")
+	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" || !strings.Contains(text(t, r), "shutting down") {
+		t.Errorf("a newcomer: %s, Retry-After %q", r.Status, r.Header.Get("Retry-After"))
+	}
+}
+
 // TestPostFlood: an address that posts too fast is told to slow down.
 func TestPostFlood(t *testing.T) {
 	s := newTestServer(t, nil)
