@@ -39,7 +39,7 @@ type picture struct {
 // do.
 type settings struct {
 	Config string `placeholder:"FILE.yaml" help:"Read settings, each under the name of its flag, and further streams from this file. Flags and the environment go before it."`
-	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of HTTP, WHEP and ICE-TCP; media uses UDP on the same port number. Port 0 picks a free one."`
+	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of HTTP, WHEP and ICE-TCP; media uses UDP on the same port number. Port 0 picks a free one; 127.0.0.1:8080 if not given."`
 
 	Picture picture `embed:""`
 

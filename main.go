@@ -31,6 +31,18 @@ type commands struct {
 	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
 }
 
+// Help implements kong.HelpProvider.
+func (commands) Help() string {
+	return `The flags of serve may be given without the word; "deskwhep serve --help" tells of them. Each is also a variable, such as DESKWHEP_FPS, and a key of the file that --config names. Some ways to begin:
+
+  deskwhep                           stream the desktop, for this machine
+  deskwhep --listen 0.0.0.0:8080     for others, with a token in the printed URL
+  deskwhep --target monitor:DP-1     one monitor
+  deskwhep doctor                    find out what works here
+  deskwhep link --for 1h --token T   a link that expires
+  deskwhep check http://HOST/whep    test any WHEP server`
+}
+
 type versionCmd struct{}
 
 func (versionCmd) Run(out io.Writer) error {
@@ -70,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Name("deskwhep"),
 		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
 		kong.DefaultEnvars("DESKWHEP"),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }), // without each variable's name
 		vars(),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
