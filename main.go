@@ -110,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return *code
 	}
 	if err != nil {
-		return fmt.Errorf("%w; see deskwhep --help", err)
+		return unreadable(parser.Model, args, settings, err)
 	}
 	return k.Run(settings)
 }
