@@ -25,7 +25,7 @@ function changed(state, error) {
   $("state").textContent = error?.status === 410 ? "ended" : state;
   let text = "";
   if (state === "failed") text = advice[error.status] ?? `This page cannot play the stream: ${error.message}.`;
-  else if (error?.status === 503) text = `No place is free. This page tries again by itself (${error.message}).`;
+  else if (error?.status === 503) text = `No place is free. This page tries again by itself. The server says: ${error.message}.`;
   else if (error) text = `Reconnecting: ${error.message}.`;
   else if (state === "connecting" && !video.videoWidth) text = "Connecting…";
   $("message").firstElementChild.textContent = text;
