@@ -15,6 +15,7 @@ RUN go build -trimpath -tags netgo,osusergo -o /deskwhep \
 	&& mkdir /config && chown 65534:65534 /config
 
 FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /deskwhep /deskwhep
 COPY --from=build --chown=65534:65534 /config /config
 ENV XDG_CONFIG_HOME=/config DESKWHEP_LISTEN=0.0.0.0:8080

@@ -297,13 +297,7 @@ func (s *settings) resolve(k *kong.Context, f *file) ([]stream, error) {
 		}
 		wrong = append(wrong, f.told()...)
 	}
-	if len(wrong) == 1 {
-		return nil, errors.New(wrong[0])
-	}
-	if len(wrong) > 0 {
-		return nil, fmt.Errorf("%d settings are wrong:\n  %s", len(wrong), strings.Join(wrong, "\n  "))
-	}
-	return streams, nil
+	return streams, several(wrong)
 }
 
 // over is the stream's picture: the desktop's, but for its own keys. What is

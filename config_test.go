@@ -68,6 +68,35 @@ func TestPrecedence(t *testing.T) {
 	says("--fps: 3000 ", "--fps", "3000")
 }
 
+// TestUnreadableSettings has values that cannot be read in all three places: each
+// is told with its place.
+func TestUnreadableSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "deskwhep.yaml")
+	if err := os.WriteFile(file, []byte("open: true\nbitrate: 5Q\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DESKWHEP_CURSOR", "big")
+	t.Setenv("DESKWHEP_MAX_VIEWERS", "many")
+	var out bytes.Buffer
+	err := run(t.Context(), []string{"serve", "--config", file, "--open", "--fps", "x", "--max-size=huge", "--no-rtcp-mux-only"}, &out, &out)
+	want := `5 settings are wrong:
+  --fps: expected a valid 64 bit int but got "x"
+  --max-size: "huge" is no size from 16x16 to 16384x16384
+  $DESKWHEP_CURSOR: must be one of "embedded","hidden" but got "big"
+  $DESKWHEP_MAX_VIEWERS: expected a valid 64 bit int but got "many"
+  ` + file + `:2: bitrate: "5Q" is no bitrate from 50k to 200M`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	for arg, want := range map[string]string{"--frames=3": "unknown flag --frames", "stream": "unexpected argument stream"} {
+		t.Setenv("DESKWHEP_CURSOR", "")
+		t.Setenv("DESKWHEP_MAX_VIEWERS", "")
+		if err := run(t.Context(), []string{arg}, &out, &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", arg, err)
+		}
+	}
+}
+
 // TestStreamsOfTheFile starts the program with two more streams, one of which
 // takes from the desktop what it does not say itself.
 func TestStreamsOfTheFile(t *testing.T) {

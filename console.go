@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,33 +98,30 @@ func (c *console) status(ctx context.Context, line func() string) error {
 
 // greet tells where to watch.
 func (s *settings) greet(c *console, addr netip.AddrPort, tokens []string, certificate *keptCertificate, streams []stream) {
-	scheme := "http://"
-	if certificate != nil {
-		scheme = "https://"
-	}
 	key := ""
 	if len(tokens) > 0 {
 		key = query(tokens[0])
 	}
-	hosts := []netip.Addr{addr.Addr()}
-	if addr.Addr().IsUnspecified() {
-		hosts = append([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}, localAddresses()...)
-	}
-	base := func(host netip.Addr) string { return scheme + netip.AddrPortFrom(host, addr.Port()).String() }
+	bases := s.bases(addr)
 	var b strings.Builder
-	fmt.Fprintf(&b, "Player:  %s/%s\n", base(hosts[0]), key)
-	for _, h := range hosts[1:] {
-		fmt.Fprintf(&b, "         %s/%s\n", base(h), key)
+	fmt.Fprintf(&b, "Player:  %s/%s\n", bases[0], key)
+	for _, more := range bases[1:] {
+		fmt.Fprintf(&b, "         %s/%s\n", more, key)
 	}
-	fmt.Fprintf(&b, "WHEP:    %s/whep%s\n", base(hosts[0]), key)
+	fmt.Fprintf(&b, "WHEP:    %s/whep%s\n", bases[0], key)
+	fmt.Fprintf(&b, "Owner:   %s/owner%s\n", bases[0], key)
 	if len(streams) > 2 {
-		fmt.Fprintf(&b, "Streams: %s/streams.html%s\n", base(hosts[0]), key)
+		fmt.Fprintf(&b, "Streams: %s/streams.html%s\n", bases[0], key)
 	}
-	if certificate != nil && s.TLSSelf {
+	if s.TLSSelf {
 		fmt.Fprintf(&b, "Certificate: sha-256 %s\n", certificate.fingerprint())
 	}
-	if reachable := hosts[len(hosts)-1]; c.fd >= 0 && !reachable.IsLoopback() {
-		b.WriteString(code(base(hosts[min(1, len(hosts)-1)]) + "/" + key))
+	reachable := slices.IndexFunc(bases, func(base string) bool {
+		u, err := url.Parse(base)
+		return err == nil && !isLoopback(u.Hostname())
+	})
+	if c.fd >= 0 && reachable >= 0 {
+		b.WriteString(code(bases[reachable] + "/" + key))
 	}
 	b.WriteString("Stop with Ctrl-C.\n")
 	c.mu.Lock()

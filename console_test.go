@@ -18,7 +18,9 @@ import (
 // reach: it shows a code of the URL, and a line that tells what is going on.
 func TestTerminal(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "typescript")
-	cmd := exec.Command("script", "-q", "-f", "-e", "-c", bin+" --source card --listen 0.0.0.0:0 --token let-me-in", out)
+	// exec, because some shells stay between the terminal and the program, and
+	// die of the Ctrl-C themselves.
+	cmd := exec.Command("script", "-q", "-f", "-e", "-c", "exec "+bin+" --source card --listen 0.0.0.0:0 --token let-me-in", out)
 	cmd.Env = append(os.Environ(), "TERM=xterm")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

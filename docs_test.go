@@ -47,6 +47,40 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestLibraryDocument: the code in docs/library.md is that of the examples, which
+// are compiled and run.
+func TestLibraryDocument(t *testing.T) {
+	text, err := os.ReadFile("docs/library.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Glob("*/*example_test.go")
+	if err != nil || len(examples) < 4 {
+		t.Fatalf("examples: %v, %v", examples, err)
+	}
+	known := map[string]bool{"": true}
+	for _, file := range examples {
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(code)) {
+			known[strings.TrimSpace(line)] = true
+		}
+	}
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(blocks) < 3 {
+		t.Errorf("there are only %d pieces of code", len(blocks))
+	}
+	for _, block := range blocks {
+		for line := range strings.Lines(string(block[1])) {
+			if !known[strings.TrimSpace(line)] {
+				t.Errorf("no example has %q", line)
+			}
+		}
+	}
+}
+
 // TestDocumentedSettings starts the program with the file of docs/settings.md.
 func TestDocumentedSettings(t *testing.T) {
 	text, err := os.ReadFile("docs/settings.md")

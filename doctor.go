@@ -324,7 +324,7 @@ func echoTCP(listener net.Listener, to netip.AddrPort) error {
 
 // access tells who may watch.
 func (d *diagnosis) access(s *settings) {
-	host, _, _ := net.SplitHostPort(s.Listen) // has been checked
+	host, port, _ := net.SplitHostPort(s.Listen) // has been checked
 	given := len(s.Token) > 0 || s.TokenFile != ""
 	switch {
 	case given:
@@ -337,10 +337,13 @@ func (d *diagnosis) access(s *settings) {
 		d.good("Viewers need the token that deskwhep makes at each start; --token would keep it.")
 	}
 	if s.CORSOrigin == "*" && !given && (s.Open || isLoopback(host)) {
-		d.note("Any web page in a browser that reaches this address can play the stream, because it needs no token and --cors-origin is *.")
+		d.note("Any web page in a browser that reaches this address can play the stream, because of --cors-origin * and no token.")
 	}
-	if !isLoopback(host) && s.TLSCert == "" && !s.TLSSelf {
-		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self or a proxy with HTTPS helps.")
+	if len(s.ACME) > 0 && port != "443" {
+		d.note("The CA comes to port 443 of %v; have that forwarded to port %s, or listen there.", s.ACME, port)
+	}
+	if !isLoopback(host) && !s.https() {
+		d.note("The pages and the token go over the network unencrypted (the media does not); --tls-self, --acme or a proxy with HTTPS helps.")
 	}
 }
 

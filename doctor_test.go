@@ -44,6 +44,7 @@ func TestDoctor(t *testing.T) {
 		{"a monitor that is not there", d.display, []string{"--target", "monitor:NONE"}, 1, []string{"cannot capture"}},
 		{"a port in use", d.display, []string{"--listen", busy.Addr().String()}, 1, []string{"cannot be opened: address already in use"}},
 		{"wrong settings", d.display, []string{"--fps", "0"}, 1, []string{"--fps: 0 is not from 1 to 240"}},
+		{"a public name", "", []string{"--source", "card", "--acme", "desk.example.org"}, 0, []string{"The CA comes to port 443 of [desk.example.org]"}},
 		{"the card", "", []string{"--source", "card"}, 0, []string{"captures test card with the card backend: 1280x720"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {

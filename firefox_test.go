@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -112,6 +113,31 @@ func (f *firefox) call(t *testing.T, command string, arguments map[string]any, v
 	}
 	if err := json.Unmarshal(answer[3], &struct{ Value any }{value}); err != nil {
 		t.Fatalf("%s: %v in %s", command, err, answer[3])
+	}
+}
+
+// TestStillScreen watches a screen on which nothing moves, for longer than the
+// page waits for a sign of life: nobody leaves and comes back.
+func TestStillScreen(t *testing.T) {
+	d := startDesktop(t, image.Pt(640, 480))
+	d.paintPattern(t, 0)
+	p := startProgram(t, d.display, "--cursor", "hidden")
+	f := startFirefox(t)
+	f.call(t, "WebDriver:Navigate", map[string]any{"url": p.url + "/"}, nil)
+	watch(t, startBrowser(t)(), p.url)
+	sessions := func() (list []string) {
+		for _, v := range viewersOf(t, p.url) {
+			if v.Connected {
+				list = append(list, v.Session)
+			}
+		}
+		return list
+	}
+	eventually(t, "both watch", func() bool { return len(sessions()) == 2 })
+	before := sessions()
+	time.Sleep(12 * time.Second)
+	if after := sessions(); !slices.Equal(before, after) {
+		t.Errorf("the sessions were %v and are %v", before, after)
 	}
 }
 

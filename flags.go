@@ -39,20 +39,22 @@ type picture struct {
 // do.
 type settings struct {
 	Config string `placeholder:"FILE.yaml" help:"Read settings, each under the name of its flag, and further streams from this file. Flags and the environment go before it."`
-	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of HTTP, WHEP and ICE-TCP; media uses UDP on the same port number. Port 0 picks a free one."`
+	Listen string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of HTTP, WHEP and ICE-TCP; media uses UDP on the same port number. Port 0 picks a free one; 127.0.0.1:8080 if not given."`
 
 	Picture picture `embed:""`
 
-	Token       []string `group:"Access" placeholder:"TOKEN" help:"Players must send this token (repeatable)."`
-	TokenFile   string   `group:"Access" placeholder:"FILE" help:"File with a token in each line."`
-	Open        bool     `group:"Access" help:"Serve other machines without a token."`
-	SessionAuth string   `group:"Access" default:"capability" enum:"capability,token" help:"What PATCH and DELETE need: capability (the session's URL is secret enough) or token."`
-	CORSOrigin  string   `group:"Access" default:"*" name:"cors-origin" help:"Web origin whose pages may play, or *."`
-	TLSCert     string   `group:"Access" name:"tls-cert" placeholder:"FILE" help:"Serve HTTPS with this certificate chain (PEM); it is read again when it changes."`
-	TLSKey      string   `group:"Access" name:"tls-key" placeholder:"FILE" help:"Its private key (PEM)."`
-	TLSSelf     bool     `group:"Access" name:"tls-self" help:"Serve HTTPS with a certificate of our own making, which is kept; its fingerprint is printed."`
-	MaxViewers  int      `group:"Access" default:"32" help:"Viewers at a time."`
-	PostRate    int      `group:"Access" default:"10" help:"New sessions per second that one address may ask for; raise it behind a proxy."`
+	Token         []string `group:"Access" placeholder:"TOKEN" help:"Players must send this token (repeatable)."`
+	TokenFile     string   `group:"Access" placeholder:"FILE" help:"File with a token in each line."`
+	Open          bool     `group:"Access" help:"Serve other machines without a token."`
+	SessionAuth   string   `group:"Access" default:"capability" enum:"capability,token" help:"What PATCH and DELETE need: capability (the session's URL is secret enough) or token."`
+	CORSOrigin    string   `group:"Access" name:"cors-origin" placeholder:"ORIGIN" help:"Web origin whose pages may play, or *. If not given: all who have the token; without a token, only this server's pages and those of this machine."`
+	TLSCert       string   `group:"Access" name:"tls-cert" placeholder:"FILE" help:"Serve HTTPS with this certificate chain (PEM); it is read again when it changes."`
+	TLSKey        string   `group:"Access" name:"tls-key" placeholder:"FILE" help:"Its private key (PEM)."`
+	TLSSelf       bool     `group:"Access" name:"tls-self" help:"Serve HTTPS with a certificate of our own making, which is kept; its fingerprint is printed."`
+	ACME          []string `group:"Access" name:"acme" placeholder:"HOST" help:"Serve HTTPS with a certificate for this public name, which is got from Let's Encrypt, kept and renewed (repeatable). By this you accept its terms of service. The CA must reach this server on port 443 of the name: --listen 0.0.0.0:443."`
+	ACMEDirectory string   `group:"Access" name:"acme-directory" default:"${acme}" placeholder:"URL" help:"ACME server to ask instead."`
+	MaxViewers    int      `group:"Access" default:"32" help:"Viewers at a time."`
+	PostRate      int      `group:"Access" default:"10" help:"New sessions per second that one address may ask for; raise it behind a proxy."`
 
 	PublicIP          []string `group:"Network" name:"public-ip" placeholder:"IP" help:"Address to advertise instead of this machine's own, behind NAT or in a container."`
 	ICEServer         []string `group:"Network" name:"ice-server" placeholder:"URL" help:"STUN or TURN server that players are told of: stun:HOST, or turn:USER:PASSWORD@HOST."`
@@ -186,7 +188,8 @@ func (s *settings) check() (list []finding) {
 			wrong("tls-cert", "%v", err)
 		}
 	}
-	if !originForm.MatchString(s.CORSOrigin) {
+	s.checkACME(wrong)
+	if s.CORSOrigin != "" && !originForm.MatchString(s.CORSOrigin) {
 		wrong("cors-origin", "%q is neither * nor an origin such as https://example.org", s.CORSOrigin)
 	}
 	for _, ip := range s.PublicIP {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -66,6 +67,7 @@ type linkCmd struct {
 	TokenFile string   `placeholder:"FILE" help:"File with the server's tokens."`
 	TLSCert   string   `name:"tls-cert" hidden:""`
 	TLSSelf   bool     `name:"tls-self" help:"The server uses HTTPS."`
+	ACME      []string `name:"acme" placeholder:"HOST" help:"The server uses HTTPS under this public name."`
 }
 
 // Run prints the link.
@@ -92,9 +94,14 @@ func (c *linkCmd) Run(k *kong.Context, f *file, out io.Writer) error {
 	}
 	base := c.URL
 	if base == "" {
-		base = "http://" + c.Listen
-		if c.TLSSelf || c.TLSCert != "" {
+		_, port, _ := net.SplitHostPort(c.Listen)
+		switch {
+		case len(c.ACME) > 0:
+			base = "https://" + httpsHost(c.ACME[0], port)
+		case c.TLSSelf || c.TLSCert != "":
 			base = "https://" + c.Listen
+		default:
+			base = "http://" + c.Listen
 		}
 	}
 	u, err := url.Parse(base)

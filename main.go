@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"golang.org/x/crypto/acme"
 
 	"deskwhep/encode"
 )
@@ -28,6 +29,18 @@ type commands struct {
 	Doctor   doctor     `cmd:"" help:"Try what serving with the same flags would do, and tell what works here and what does not."`
 	Link     linkCmd    `cmd:"" help:"Make a link that lets people watch for a while."`
 	Version  versionCmd `cmd:"" help:"Print the versions of deskwhep and of its encoder libraries."`
+}
+
+// Help implements kong.HelpProvider.
+func (commands) Help() string {
+	return `The flags of serve may be given without the word; "deskwhep serve --help" tells of them. Each is also a variable, such as DESKWHEP_FPS, and a key of the file that --config names. Some ways to begin:
+
+  deskwhep                           stream the desktop, for this machine
+  deskwhep --listen 0.0.0.0:8080     for others, with a token in the printed URL
+  deskwhep --target monitor:DP-1     one monitor
+  deskwhep doctor                    find out what works here
+  deskwhep link --for 1h --token T   a link that expires
+  deskwhep check http://HOST/whep    test any WHEP server`
 }
 
 type versionCmd struct{}
@@ -57,7 +70,9 @@ type exit int
 func (e exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
 
 // vars is what help texts and defaults refer to.
-func vars() kong.Vars { return kong.Vars{"players": playerNames(), "codecs": codecNames()} }
+func vars() kong.Vars {
+	return kong.Vars{"players": playerNames(), "codecs": codecNames(), "acme": acme.LetsEncryptURL}
+}
 
 // run runs the command in args until it is done or ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -67,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		kong.Name("deskwhep"),
 		kong.Description("A WHEP endpoint for your desktop: open the printed URL in a browser, or give the WHEP URL to any WHEP player."),
 		kong.DefaultEnvars("DESKWHEP"),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }), // without each variable's name
 		vars(),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(n int) { e := exit(n); code = &e }),
@@ -94,7 +110,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return *code
 	}
 	if err != nil {
-		return fmt.Errorf("%w; see deskwhep --help", err)
+		return unreadable(parser.Model, args, settings, err)
 	}
 	return k.Run(settings)
 }

@@ -100,6 +100,11 @@ func TestPlayerPage(t *testing.T) {
 		t.Errorf("on a phone the page is %d pixels wide", wide)
 	}
 	screenshot(t, tab, "player-phone")
+	click(t, tab, "#numbers")
+	eventually(t, "the statistics are there on a phone", func() bool {
+		return evaluate[bool](t, tab, `(() => { const r = document.getElementById("statistics").getBoundingClientRect(); return r.width > 280 && r.right <= 390 && document.querySelectorAll("#statistics dd").length > 5; })()`)
+	})
+	screenshot(t, tab, "player-phone-statistics")
 }
 
 // TestStreamsPage reads the list and follows it.
@@ -195,6 +200,31 @@ func TestServerIsKilled(t *testing.T) {
 		return evaluate[bool](t, tab, `document.getElementById("state").dataset.state === "playing"`)
 	})
 	t.Logf("played again %.1f s after the new server was there", time.Since(begun).Seconds())
+}
+
+// TestSleepAndNetwork lets the page believe that its machine slept, and that its
+// network was away: it plays again by a new session, and leaves none behind.
+func TestSleepAndNetwork(t *testing.T) {
+	p := startProgram(t, "", "--source", "card")
+	tab := startBrowser(t)()
+	watch(t, tab, p.url)
+	session := func() string {
+		if list := viewersOf(t, p.url); len(list) == 1 && list[0].Connected {
+			return list[0].Session
+		}
+		return ""
+	}
+	for what, script := range map[string]string{
+		"a sleep":   `(() => { const now = Date.now; Date.now = () => now() + 3600e3; return true; })()`,
+		"a network": `dispatchEvent(new Event("online"))`,
+	} {
+		var before string
+		eventually(t, "it plays", func() bool { before = session(); return before != "" })
+		evaluate[bool](t, tab, script)
+		eventually(t, "there is a new session after "+what, func() bool { s := session(); return s != "" && s != before })
+		shown := frames(t, tab)
+		eventually(t, "it plays on after "+what, func() bool { return frames(t, tab) > shown+5 })
+	}
 }
 
 // TestWrongToken opens the page without the token, and then gives it.
@@ -313,7 +343,7 @@ func TestSelfSigned(t *testing.T) {
 // TestSecurityHeaders looks at what keeps other pages and browsers' guesses out.
 func TestSecurityHeaders(t *testing.T) {
 	p := startProgram(t, "", "--source", "card")
-	for _, path := range []string{"/", "/play/card", "/obs", "/obs/card", "/streams.html"} {
+	for _, path := range []string{"/", "/play/card", "/obs", "/obs/card", "/streams.html", "/owner"} {
 		r, err := http.Get(p.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -326,6 +356,9 @@ func TestSecurityHeaders(t *testing.T) {
 		policy := r.Header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "connect-src 'self'") {
 			t.Errorf("%s: the policy is %q", path, policy)
+		}
+		if framed := strings.Contains(policy, "frame-ancestors *"); framed != (path != "/owner") || !strings.Contains(policy, "frame-ancestors") {
+			t.Errorf("%s: who may frame it: %q", path, policy)
 		}
 		if r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: %v", path, r.Header)

@@ -38,10 +38,26 @@ func (p *privacy) now() (paused bool, phase context.Context) {
 func (p *privacy) toggle() (paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.paused = !p.paused
+	p.change(!p.paused)
+	return p.paused
+}
+
+// set pauses the streams or goes on with them, and reports whether that is new.
+func (p *privacy) set(paused bool) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.paused == paused {
+		return false
+	}
+	p.change(paused)
+	return true
+}
+
+// change begins a phase. The caller holds mu.
+func (p *privacy) change(paused bool) {
+	p.paused = paused
 	p.end()
 	p.phase, p.end = context.WithCancel(context.Background())
-	return p.paused
 }
 
 // follow toggles at each signal until ctx ends.

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestRelease makes a release, unpacks both of its files and runs what is in
-// them.
+// TestRelease makes a release, unpacks the archive, installs the package, and
+// plays what is in them.
 func TestRelease(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -42,11 +42,32 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the archive's program needs libraries:\n%s", out)
 	}
 
+	playProgram(t, unpacked)
+
+	// Into a directory, with this machine's own list of packages: dpkg looks
+	// whether it has what the package needs.
 	root := t.TempDir()
-	do("dpkg-deb", "-x", pkg, root)
-	if out := do(filepath.Join(root, "usr/bin/deskwhep"), "version"); !strings.HasPrefix(out, "deskwhep 9.8.7-test\n") {
+	for _, name := range []string{"info", "updates", "triggers"} {
+		if err := os.MkdirAll(filepath.Join(root, "var/lib/dpkg", name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("cp", "/var/lib/dpkg/status", filepath.Join(root, "var/lib/dpkg/status"))
+	dpkg := func(args ...string) string {
+		return do("dpkg", append([]string{"--root=" + root, "--force-not-root", "--log=" + filepath.Join(dir, "dpkg.log")}, args...)...)
+	}
+	dpkg("--install", pkg)
+	if out := dpkg("--status", "deskwhep"); !strings.Contains(out, "\nStatus: install ok installed\n") || !strings.Contains(out, "\nVersion: 9.8.7.test\n") {
+		t.Errorf("the package is not installed: %s", out)
+	}
+	if out := dpkg("--verify", "deskwhep"); out != "" {
+		t.Errorf("installed are other files than the package has: %s", out)
+	}
+	installed := filepath.Join(root, "usr/bin/deskwhep")
+	if out := do(installed, "version"); !strings.HasPrefix(out, "deskwhep 9.8.7-test\n") {
 		t.Errorf("the package's program says %s", out)
 	}
+	playProgram(t, installed)
 	depends := do("dpkg-deb", "-f", pkg, "Depends")
 	for _, want := range []string{"libc6 (>=", "libvpx", "libaom", "libopenh264", "libyuv"} {
 		if !strings.Contains(depends, want) {
@@ -64,4 +85,31 @@ func TestRelease(t *testing.T) {
 		}
 		do("systemd-analyze", "--user", "verify", here)
 	}
+	dpkg("--purge", "deskwhep")
+	if _, err := os.Stat(installed); err == nil {
+		t.Error("it is still there when it has been purged")
+	}
+}
+
+// playProgram starts another build of the program and plays its card in each of
+// its codecs.
+func playProgram(t *testing.T, path string) {
+	t.Helper()
+	built := bin
+	defer func() { bin = built }()
+	bin = path
+	p := startProgram(t, "", "--source", "card", "--max-encoders", "4")
+	startPlayer(t, p.url+"/whep?codec=vp8", nil).frame(t)
+	for _, codec := range []string{"vp9", "h264", "av1"} {
+		player := startPlayer(t, p.url+"/whep?codec="+codec, nil)
+		select {
+		case packet := <-player.packets:
+			if len(packet.Payload) == 0 {
+				t.Errorf("%s: the first packet is empty", codec)
+			}
+		case <-time.After(20 * time.Second):
+			t.Errorf("%s: nothing comes", codec)
+		}
+	}
+	p.stop(t)
 }

@@ -49,11 +49,15 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	if err != nil {
 		return err
 	}
+	public, err := s.publicCertificates()
+	if err != nil {
+		return err
+	}
 	ice, err := s.iceServers()
 	if err != nil {
 		return err
 	}
-	site := &site{privacy: newPrivacy()}
+	site := &site{privacy: newPrivacy(), tokens: len(tokens) > 0, log: log}
 	cfg := whep.Config{
 		Streams: map[string]whep.Stream{}, Default: "desktop",
 		Tokens: tokens, SessionToken: s.SessionAuth == "token", CORSOrigin: s.CORSOrigin,
@@ -62,8 +66,11 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 		LenientPatch: s.LenientPatch, RTCPMuxOnly: s.RTCPMuxOnly,
 		Pages: site.public(player.Handler()), Guarded: site.guarded(), Log: log,
 	}
-	if certificate != nil {
+	switch {
+	case certificate != nil:
 		cfg.TLS = certificate.config()
+	case public != nil:
+		cfg.TLS = public.TLSConfig()
 	}
 	if len(tokens) > 0 {
 		cfg.Valid = func(link string) bool { return validLink(tokens, link, time.Now()) }
@@ -83,6 +90,7 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 		g.Go(func() error { return part(ctx) })
 	}
 	s.greet(screen, site.server.Addr(), tokens, certificate, streams)
+	g.Go(func() error { return fetch(ctx, public, s.ACME, log) })
 	g.Go(func() error { return screen.status(ctx, site.line) })
 	g.Go(func() error {
 		return site.privacy.follow(ctx, func(paused bool) { log.Info("pause", "paused", paused) })

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ import (
 // site is what the program serves beside WHEP.
 type site struct {
 	privacy *privacy
+	tokens  bool // viewers need one
+	log     *slog.Logger
 	shows   []*show      // the desktop first; static once served
 	server  *whep.Server // set before anything is served
 
@@ -42,8 +45,12 @@ func (s *site) guarded() map[string]http.Handler {
 	return map[string]http.Handler{
 		"/streams": http.HandlerFunc(s.list),
 		"/time":    http.HandlerFunc(now),
-		"/viewers": ownerOnly(http.HandlerFunc(s.viewers)),
-		"/metrics": ownerOnly(s.metrics()),
+		"/metrics": tokenOnly(s.metrics()),
+
+		"/viewers":                 s.owner(s.viewers),
+		"DELETE /viewers/:session": s.owner(s.endViewer),
+		"PUT /pause":               s.owner(s.pause),
+		"DELETE /pause":            s.owner(s.pause),
 	}
 }
 
@@ -105,24 +112,6 @@ func write(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
-}
-
-func (s *site) viewers(w http.ResponseWriter, _ *http.Request) {
-	write(w, struct {
-		Viewers []whep.ViewerStatus `json:"viewers"`
-	}{s.server.ViewerStatus()})
-}
-
-// ownerOnly refuses links, whose tokens open the streams and nothing else. That
-// the token is valid has been checked.
-func ownerOnly(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(whep.Token(r), linkPrefix) {
-			http.Error(w, "a view-only link does not open this; use the token", http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
 }
 
 // line is the status in one line.

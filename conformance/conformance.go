@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -80,7 +81,7 @@ func Cases() []Case { return slices.Clone(table) }
 type Options struct {
 	URL     string // endpoint, http or https
 	Token   string // bearer token, if the endpoint wants one
-	Origin  string // of the foreign page the tester plays; default https://player.example
+	Origin  string // of the foreign page the tester plays; default https://player.example, for a URL on loopback https://localhost:9
 	IdleURL string // endpoint of a stream that is declared but not live
 	// OtherURL is the endpoint of another stream of the same server, to see
 	// that sessions do not cross.
@@ -127,7 +128,6 @@ var profiles = []string{"main", "03", "02", "01", "00"}
 // returns what it has with the error of ctx.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.Profile = cmp.Or(o.Profile, "main")
-	o.Origin = cmp.Or(o.Origin, "https://player.example")
 	o.Limits = o.Limits.withDefaults()
 	if !slices.Contains(profiles, o.Profile) {
 		return nil, fmt.Errorf("profile %q: use one of %s", o.Profile, strings.Join(profiles, ", "))
@@ -136,6 +136,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("endpoint %q: give an http or https URL", o.URL)
 	}
+	if host := u.Hostname(); host == "localhost" || net.ParseIP(host).IsLoopback() {
+		o.Origin = cmp.Or(o.Origin, "https://localhost:9") // servers on loopback may refuse pages of elsewhere
+	}
+	o.Origin = cmp.Or(o.Origin, "https://player.example")
 	selected, err := o.selected()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package whep
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -27,7 +28,7 @@ const (
 func (s *Server) routes() *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = s.fail
-	e.Pre(s.cors, s.spelling)
+	e.Pre(s.cors, s.gate, s.spelling)
 
 	e.Match([]string{http.MethodGet, http.MethodHead}, "/whep", s.discover)
 	e.OPTIONS("/whep", s.options)
@@ -40,8 +41,12 @@ func (s *Server) routes() *echo.Echo {
 	e.OPTIONS("/whep/:stream/:id", s.sessionOptions)
 	e.PATCH("/whep/:stream/:id", s.patch)
 	e.DELETE("/whep/:stream/:id", s.remove)
-	for path, h := range s.cfg.Guarded {
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, s.guard(h))
+	for route, h := range s.cfg.Guarded {
+		methods := []string{http.MethodGet, http.MethodHead}
+		if method, path, other := strings.Cut(route, " "); other {
+			methods, route = []string{method}, path
+		}
+		e.Match(methods, route, s.guard(h))
 	}
 	if s.cfg.Pages != nil {
 		e.Match([]string{http.MethodGet, http.MethodHead}, "/*", echo.WrapHandler(s.cfg.Pages))
@@ -54,7 +59,7 @@ func (s *Server) routes() *echo.Echo {
 func (s *Server) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
-		h.Set("Access-Control-Allow-Origin", s.cfg.CORSOrigin)
+		h.Set("Access-Control-Allow-Origin", cmp.Or(s.cfg.CORSOrigin, "*"))
 		if s.cfg.CORSOrigin != "*" {
 			h.Add("Vary", "Origin")
 		}
@@ -122,6 +127,9 @@ func (s *Server) guard(h http.Handler) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if err := s.authorize(c.Request(), false); err != nil {
 			return err
+		}
+		for _, name := range c.ParamNames() {
+			c.Request().SetPathValue(name, c.Param(name))
 		}
 		c.Response().Header().Set("Cache-Control", "no-store")
 		h.ServeHTTP(c.Response(), c.Request())

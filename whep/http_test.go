@@ -38,7 +38,7 @@ func newTestServer(t testing.TB, change func(*Config)) *Server {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := encode.NewHub(encode.HubConfig{Log: log, FPS: 30})
-	cfg := Config{Streams: map[string]Stream{"desktop": quiet{hub}, "other": quiet{hub}, "window": idle{}}, Default: "desktop", Log: log, RTCPMuxOnly: true}
+	cfg := Config{Streams: map[string]Stream{"desktop": quiet{hub}, "other": quiet{hub}, "window": idle{}}, Default: "desktop", CORSOrigin: "*", Log: log, RTCPMuxOnly: true}
 	if change != nil {
 		change(&cfg)
 	}
@@ -59,6 +59,7 @@ func newTestServer(t testing.TB, change func(*Config)) *Server {
 // ask sends a request to the server's handler.
 func ask(s *Server, method, target, body string, header ...string) *http.Response {
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Host = "127.0.0.1:8080"
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
@@ -318,6 +319,21 @@ func TestFullHouse(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); s.Viewers() > 1 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	begin(t, s, "/whep")
+}
+
+// TestDraining: a server that is ending sends newcomers away for a while, and
+// tells its viewers.
+func TestDraining(t *testing.T) {
+	s := newTestServer(t, nil)
+	session, _, _ := begin(t, s, "/whep")
+	s.drain()
+	if r := ask(s, "GET", session, ""); r.StatusCode != http.StatusNotFound {
+		t.Errorf("a session is left: %s", r.Status)
+	}
+	r := ask(s, "POST", "/whep", basic, "Content-Type", "application/sdp")
+	if r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("Retry-After") == "" || !strings.Contains(text(t, r), "shutting down") {
+		t.Errorf("a newcomer: %s, Retry-After %q", r.Status, r.Header.Get("Retry-After"))
+	}
 }
 
 // TestPostFlood: an address that posts too fast is told to slow down.

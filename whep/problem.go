@@ -18,7 +18,9 @@ import (
 var (
 	ErrSyntax               = errors.New("malformed request")
 	ErrUnauthorized         = errors.New("not authorized")
+	ErrForbidden            = errors.New("not allowed")
 	ErrUnknown              = errors.New("not found")
+	ErrEnded                = errors.New("the owner has ended this session")
 	ErrIdle                 = errors.New("the stream has nothing to play now")
 	ErrStale                = errors.New("the entity-tag is not the current one")
 	ErrTooLarge             = errors.New("the body is too large")
@@ -36,7 +38,9 @@ var statuses = []struct {
 }{
 	{ErrSyntax, http.StatusBadRequest, 0},
 	{ErrUnauthorized, http.StatusUnauthorized, 0},
+	{ErrForbidden, http.StatusForbidden, 0},
 	{ErrUnknown, http.StatusNotFound, 0},
+	{ErrEnded, http.StatusGone, 0},
 	{ErrIdle, http.StatusConflict, 5 * time.Second},
 	{ErrStale, http.StatusPreconditionFailed, 0},
 	{ErrTooLarge, http.StatusRequestEntityTooLarge, 0},

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +40,7 @@ type Config struct {
 	Tokens       []string                // any of them opens every stream; none: open to all
 	Valid        func(token string) bool // further tokens that open every stream; with it, some token is needed; may be nil
 	SessionToken bool                    // PATCH and DELETE need the token too; the session URL alone does not do
-	CORSOrigin   string                  // "*", or one origin; empty for "*"
+	CORSOrigin   string                  // "*", or one origin; empty for "*" with tokens, without for this server's and this machine's pages
 	TLS          *tls.Config             // HTTPS when not nil; certificates come from it
 	MaxViewers   int                     // sessions at a time; 0 for 32
 	PostRate     int                     // POSTs per second of one address, four times as many in a burst; 0 for 10
@@ -51,7 +53,7 @@ type Config struct {
 
 	SetupTimeout time.Duration           // from POST to connected; 0 for 10 s
 	Pages        http.Handler            // what is served to all outside /whep; may be nil
-	Guarded      map[string]http.Handler // by path: what GET needs a token for, where there are tokens
+	Guarded      map[string]http.Handler // by "PATH" (GET and HEAD) or "METHOD PATH", with :NAME for PathValue: what needs a token, where there are tokens
 	Log          *slog.Logger
 }
 
@@ -80,6 +82,7 @@ type Server struct {
 	sessions map[string]*session
 	opening  int // sessions that are being negotiated
 	draining bool
+	ended    []string       // ids of the sessions that End ended last
 	running  sync.WaitGroup // sessions' goroutines
 }
 
@@ -95,9 +98,6 @@ func New(listen string, cfg Config) (*Server, error) {
 	}
 	if cfg.SetupTimeout == 0 {
 		cfg.SetupTimeout = 10 * time.Second
-	}
-	if cfg.CORSOrigin == "" {
-		cfg.CORSOrigin = "*"
 	}
 	if _, ok := cfg.Streams[cfg.Default]; !ok {
 		return nil, fmt.Errorf("the default stream %q is not among the streams", cfg.Default)
@@ -201,7 +201,7 @@ func (s *Server) reserve() error {
 	case s.draining:
 		return fmt.Errorf("%w: the server is shutting down", ErrFull)
 	case len(s.sessions)+s.opening >= s.cfg.MaxViewers:
-		return fmt.Errorf("%w: %d viewers are watching, which is the limit (--max-viewers)", ErrFull, s.cfg.MaxViewers)
+		return fmt.Errorf("%w: the limit is %d (--max-viewers)", ErrFull, s.cfg.MaxViewers)
 	case unconnected >= unconnectedMost:
 		return fmt.Errorf("%w: %d sessions are still connecting; try again shortly", ErrFull, unconnected)
 	}
@@ -242,6 +242,9 @@ func (s *Server) find(stream, id string) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ses, ok := s.sessions[id]
+	if slices.Contains(s.ended, id) {
+		return nil, ErrEnded
+	}
 	if !ok || ses.stream != stream {
 		return nil, fmt.Errorf("%w: this session has ended or never was; POST a new offer", ErrUnknown)
 	}
@@ -253,6 +256,26 @@ func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, ses.id)
+}
+
+// endedMost bounds the sessions whose players are told that they were ended.
+const endedMost = 256
+
+// End ends the session that ViewerStatus tells of under this name, and reports
+// whether there was one. Its player is told by DTLS, and by 410 when it asks.
+func (s *Server) End(session string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, ses := range s.sessions {
+		if len(session) < 8 || !strings.HasPrefix(id, session) {
+			continue
+		}
+		delete(s.sessions, id)
+		s.ended = append(s.ended[max(0, len(s.ended)-endedMost+1):], id)
+		ses.end(ErrEnded)
+		return true
+	}
+	return false
 }
 
 // Viewers is the number of sessions.

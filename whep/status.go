@@ -15,6 +15,7 @@ type ViewerStatus struct {
 	Seconds   float64 `json:"seconds"` // since the POST
 	Connected bool    `json:"connected"`
 	Transport string  `json:"transport,omitempty"` // udp4, udp6, tcp4 or tcp6
+	Address   string  `json:"address,omitempty"`   // of the player, where its media goes
 
 	RTT    float64 `json:"rttMs"`     // zero while unknown
 	Loss   float64 `json:"loss"`      // share of packets, as last reported
@@ -60,7 +61,9 @@ func (ses *session) status() ViewerStatus {
 		Session: ses.id[:8], Stream: ses.stream, Codecs: ses.codecs(),
 		Seconds: time.Since(ses.created).Seconds(), Connected: ses.path.isUp(),
 	}
-	_, st.Transport, _ = ses.peer.Remote()
+	if to, network, ok := ses.peer.Remote(); ok {
+		st.Transport, st.Address = network, to.Addr().Unmap().String()
+	}
 	var ssrc uint32
 	for _, a := range ses.served {
 		if a.format.codec != "" {

@@ -13,22 +13,23 @@ import (
 //go:embed *.html *.js *.css
 var files embed.FS
 
-// policy lets the pages load and ask nothing but this server (CSP level 3).
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors *"
+// policy lets the pages load and ask nothing but this server (CSP level 3). Who
+// may frame them follows.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
 
 // Handler serves the pages and their files: the player at / and /play/{stream},
-// the one for OBS at /obs and /obs/{stream}, and the list at /streams.html. They
-// hold nothing secret: what they show they ask for with the token of their URL.
+// the one for OBS at /obs and /obs/{stream}, the list at /streams.html, and the owner's at /owner.
+// They hold nothing secret: what they show they ask for with the token of their URL.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, name := range map[string]string{
 		"/{$}": "index.html", "/play/{stream}": "index.html",
 		"/obs": "obs.html", "/obs/{stream}": "obs.html",
-		"/streams.html": "streams.html",
+		"/streams.html": "streams.html", "/owner": "owner.html",
 	} {
 		mux.HandleFunc("GET "+pattern, page(name))
 	}
-	for _, name := range []string{"player.js", "obs.js", "streams.js", "whep.js", "latency.js", "stats.js", "player.css"} {
+	for _, name := range []string{"player.js", "obs.js", "streams.js", "owner.js", "whep.js", "latency.js", "stats.js", "player.css"} {
 		mux.HandleFunc("GET /player/"+name, page(name))
 	}
 	return mux
@@ -43,7 +44,11 @@ func page(name string) http.HandlerFunc {
 		}
 		h := w.Header()
 		if strings.HasSuffix(name, ".html") {
-			h.Set("Content-Security-Policy", policy)
+			framers := "*"
+			if name == "owner.html" {
+				framers = "'none'" // nobody is to lay its buttons under others
+			}
+			h.Set("Content-Security-Policy", policy+framers)
 			h.Set("Cross-Origin-Opener-Policy", "same-origin")
 			h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=()")
 		}

@@ -1,4 +1,4 @@
-import { Player, header, here } from "./whep.js";
+import { Player, header, here, keyed } from "./whep.js";
 import { Latency } from "./latency.js";
 import { Statistics } from "./stats.js";
 
@@ -14,16 +14,18 @@ const player = new Player(video, endpoint(), token, changed);
 // What people can do about an answer that ends all tries.
 const advice = {
   401: "This link has no valid token, or it has expired. Ask for a new link, or give the token:",
+  403: "This server plays only for its own pages.",
   404: "There is no stream of this name here. See the list of streams.",
+  410: "The owner of the screen has ended this. To ask again, reload the page.",
   422: "This browser cannot play the stream with this choice of codec. Choose another, or auto.",
 };
 
 function changed(state, error) {
   $("state").dataset.state = state;
-  $("state").textContent = state;
+  $("state").textContent = error?.status === 410 ? "ended" : state;
   let text = "";
   if (state === "failed") text = advice[error.status] ?? `This page cannot play the stream: ${error.message}.`;
-  else if (error?.status === 503) text = `No place is free, trying again: ${error.message}.`;
+  else if (error?.status === 503) text = `No place is free. This page tries again by itself. The server says: ${error.message}.`;
   else if (error) text = `Reconnecting: ${error.message}.`;
   else if (state === "connecting" && !video.videoWidth) text = "Connecting…";
   $("message").firstElementChild.textContent = text;
@@ -31,7 +33,11 @@ function changed(state, error) {
   $("ask").hidden = !(state === "failed" && error.status === 401);
   $("list").hidden = !(state === "failed" && error.status === 404);
   document.body.classList.toggle("stale", state !== "playing");
-  if (state !== "playing") { statistics.reset(); return; }
+  if (state !== "playing") {
+    statistics.reset();
+    for (const id of ["fps", "rate", "latency"]) $(id).textContent = "";
+    return;
+  }
   latency.receiver = player.connection.receiver;
 }
 
@@ -105,7 +111,7 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName)) return;
   ({ f: full, 1: scale, s: numbers })[event.key]?.();
 });
-for (const link of document.querySelectorAll("a.streams")) link.search = token ? `?token=${encodeURIComponent(token)}` : "";
+keyed(token);
 
 player.start();
 describe().catch(() => {});

@@ -16,7 +16,10 @@ export class Statistics {
     table.replaceChildren(this.body, ...Object.values(this.lines).map((g) => g.figure));
   }
 
-  reset() { this.last = null; }
+  reset() {
+    this.last = null;
+    this.body.replaceChildren();
+  }
 
   // read returns what the bar shows: size, fps, codec, rate and latency, as text.
   async read(pc, video) {

@@ -12,6 +12,7 @@ export class Refusal extends Error {
 
 const captureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 const silence = 1200; // ms without a packet before the server is asked
+const deaf = 7000; // ms without one before the path is given up; browsers' own checks come every 2.5 to 6 s
 const unreachable = 8000; // ms for a connection to come about
 const retryFirst = 250, retryMost = 1000, retryLong = 3000; // ms; long after a minute
 
@@ -79,16 +80,19 @@ export class Player {
     this.failures = 0;
     this.since = 0; // when the trouble began
     this.timer = 0;
-    this.heard = { packets: -1, at: 0 };
+    this.heard = { packets: -1, at: 0, asked: 0 };
     video.addEventListener("playing", () => this.plays());
-    addEventListener("online", () => this.check());
+    addEventListener("online", () => { if (this.connection) this.again(new Error("the network was away")); });
     navigator.connection?.addEventListener?.("change", () => this.check());
     addEventListener("pagehide", () => this.stop());
     addEventListener("pageshow", (event) => { if (event.persisted) this.start(); });
     let tick = performance.timeOrigin + performance.now();
     setInterval(() => {
       const now = Date.now();
-      if (Math.abs(now - tick) > 5000) this.check(); // the machine slept
+      if (Math.abs(now - tick) > 5000 && this.connection) { // the machine slept, or nobody sees the page
+        if (document.hidden) this.check();
+        else this.again(new Error("this machine slept"));
+      }
       tick = now;
       this.listen().catch(() => {});
     }, 500);
@@ -104,12 +108,11 @@ export class Player {
       const c = await connect(this.video, this.endpoint, this.token, abort.signal);
       if (abort !== this.abort) return this.end(c);
       this.connection = c;
-      this.heard = { packets: -1, at: performance.now() };
+      this.heard = { packets: -1, at: performance.now(), asked: 0 };
       c.pc.onconnectionstatechange = () => {
         if (c !== this.connection) return;
         const state = c.pc.connectionState;
-        if (state === "failed" || state === "closed") this.again(new Error("the connection was lost"));
-        else if (state === "disconnected") this.check();
+        if (state === "failed" || state === "closed" || state === "disconnected") this.check();
       };
     } catch (error) {
       if (abort !== this.abort) return;
@@ -156,12 +159,18 @@ export class Player {
     const c = this.connection;
     if (!c || c.checking) return;
     c.checking = true;
-    const dead = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(2500) })
-      .then((r) => (r.status === 404 ? "the server was restarted" : ""), () => "the server cannot be reached");
+    const status = await fetch(c.location, { headers: header(this.token), cache: "no-store", signal: AbortSignal.timeout(2500) })
+      .then((r) => r.status, () => 0);
     c.checking = false;
     if (c !== this.connection) return;
-    const cut = c.pc.connectionState === "disconnected" ? "the network has changed" : "";
-    if (dead || cut) this.again(new Error(dead || cut));
+    if (status === 410) { // by hand; to ask again would be rude
+      this.stop();
+      this.changed("failed", new Refusal(status, "the owner has ended this session"));
+      return;
+    }
+    const reason = { 0: "the server cannot be reached", 404: "the server knows of this session no more" }[status]
+      ?? { disconnected: "the network has changed", failed: "the connection was lost", closed: "the connection was lost" }[c.pc.connectionState];
+    if (reason) this.again(new Error(reason));
   }
 
   // listen notices silence before the browser does: neither media nor answers
@@ -177,17 +186,23 @@ export class Player {
     }
     let packets = 0;
     for (const r of (await c.pc.getStats()).values()) {
-      if (r.type === "candidate-pair" && r.nominated) packets += (r.packetsReceived ?? r.bytesReceived ?? 0) + (r.responsesReceived ?? 0);
+      if (r.type === "candidate-pair" && r.nominated) packets += (r.packetsReceived ?? r.bytesReceived ?? 0) + (r.responsesReceived ?? 0) + (r.requestsReceived ?? 0);
       if (r.type === "remote-outbound-rtp") packets += r.reportsSent ?? 0;
     }
     if (c !== this.connection) return;
     const now = performance.now();
-    if (packets !== this.heard.packets) this.heard = { packets, at: now };
-    else if (now - this.heard.at > silence) {
-      this.heard.at = now;
+    if (packets !== this.heard.packets) this.heard = { packets, at: now, asked: now };
+    else if (now - this.heard.at > deaf) this.again(new Error("nothing comes through any more"));
+    else if (now - this.heard.asked > silence) {
+      this.heard.asked = now;
       this.check();
     }
   }
+}
+
+// keyed gives the page's token to its links to other pages.
+export function keyed(token) {
+  for (const link of document.querySelectorAll("a.streams")) link.search = token ? `?token=${encodeURIComponent(token)}` : "";
 }
 
 // here tells what the page's URL asks for.
