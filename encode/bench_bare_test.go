@@ -158,7 +158,7 @@ func BenchmarkActiveMap(b *testing.B) {
 						clock = clock.Add(pace(at-before, time.Second/30, moving))
 						before = at
 						begin := threadTime()
-						data, _, err := e.Encode(p, &damage, false, clock)
+						data, _, err := encodeOrRefine(e, p, &damage, at == 0, clock)
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -40,16 +40,28 @@ func (s screen) paint(damage capture.Damage) {
 type coder struct {
 	encoded func(key bool) ([]byte, error)
 	calls   atomic.Int32
+	passes  int // until a picture is sharp
+	refined int // since the last change
 	closed  atomic.Bool
 }
 
 func (c *coder) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
 	c.calls.Add(1)
+	c.refined = 0
 	data, err := []byte{1}, error(nil)
 	if c.encoded != nil {
 		data, err = c.encoded(key)
 	}
 	return data, key, err
+}
+func (c *coder) Refine(*yuv.Picture, int, time.Time) ([]byte, bool, error) {
+	c.calls.Add(1)
+	data, err := []byte{1}, error(nil)
+	if c.encoded != nil {
+		data, err = c.encoded(false)
+	}
+	c.refined++
+	return data, c.refined < c.passes, err
 }
 func (c *coder) SetBitrate(int) error { return nil }
 func (c *coder) Close() error         { c.closed.Store(true); return nil }
@@ -125,6 +137,7 @@ func TestNobodyWatches(t *testing.T) {
 
 func TestStillScreen(t *testing.T) {
 	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		c.passes = 3
 		v := h.Join()
 		s.paint(capture.Everywhere())
 		last := next(t, v)
@@ -140,20 +153,23 @@ func TestStillScreen(t *testing.T) {
 			}
 			last = u
 		}
-		for _, pass := range topOff {
-			expect(pass, false)
+		for i := range c.passes {
+			expect(time.Duration(i+1)*refineEvery, false)
 			s.paint(capture.Damage{}) // an unchanged frame
 		}
-		expect(1900*time.Millisecond, false)
-		expect(2900*time.Millisecond, false)
+		expect(1300*time.Millisecond, false)
+		expect(2300*time.Millisecond, false)
 
 		time.Sleep(50 * time.Millisecond)
 		h.RequestKeyframe("pli") // a still screen is no excuse
-		expect(2950*time.Millisecond, true)
-		expect(2950*time.Millisecond+topOff[0], false)
+		expect(2350*time.Millisecond, true)
+		expect(2450*time.Millisecond, false)
 		s.paint(capture.Everywhere()) // ends the passes, which then begin anew
-		expect(2950*time.Millisecond+topOff[0], false)
-		expect(2950*time.Millisecond+2*topOff[0], false)
+		expect(2450*time.Millisecond, false)
+		for i := range c.passes {
+			expect(2550*time.Millisecond+time.Duration(i)*refineEvery, false)
+		}
+		expect(3750*time.Millisecond, false)
 	})
 }
 

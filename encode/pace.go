@@ -2,9 +2,9 @@ package encode
 
 import "time"
 
-// topOff are the times after the last change of the screen at which the picture
-// is encoded again, each time sharper.
-var topOff = [...]time.Duration{120 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, 900 * time.Millisecond}
+// While the picture can be made sharper it is encoded again so long after the
+// last unit, if there is room for it.
+const refineEvery = 100 * time.Millisecond
 
 // keepAlive is the time after a unit at which another one leaves, whether or
 // not anything has changed. It shows viewers the loss of the last one, and that
@@ -16,7 +16,8 @@ const keepAlive = time.Second
 const (
 	aheadKey    = time.Second
 	aheadMoving = 250 * time.Millisecond
-	aheadStill  = 50 * time.Millisecond // what refines makes way for what moves
+	aheadStill  = 50 * time.Millisecond  // what refines makes way for what moves
+	refinement  = 200 * time.Millisecond // what one picture that refines may take
 )
 
 // pace turns the time between two pictures into a step of the clock that an
@@ -31,22 +32,83 @@ func pace(elapsed, interval time.Duration, moving bool) time.Duration {
 	return min(max(elapsed, interval/2), longest)
 }
 
-// budget holds what leaves to a bitrate: it tells when the next picture may be
-// begun.
+// budget holds what leaves to a bitrate, over any second and over shorter times:
+// it tells when the next picture may be begun.
 type budget struct {
-	rate  int       // bit/s; zero: no limit
-	clear time.Time // when all that has left will have taken its time
+	rate   int       // bit/s; zero: no limit
+	clear  time.Time // when all that has left will have taken its time
+	recent []sent    // in the last second, the oldest first; key frames are not among them
 }
 
-func (b *budget) spend(bytes int, now time.Time) {
+// Percentages of the bitrate over a second.
+const (
+	usable  = 94  // encoders aim at this, so that no second is over it
+	refined = 90  // no refinement is begun above
+	dropped = 108 // pictures that move are dropped above; the next one would be larger, as it moved further
+)
+
+type sent struct {
+	at    time.Time
+	bytes int
+}
+
+func (b *budget) spend(bytes int, key bool, now time.Time) {
 	if b.rate == 0 {
 		return
 	}
-	b.clear = later(b.clear, now)
-	b.clear = b.clear.Add(time.Duration(float64(8*bytes) / float64(b.rate) * float64(time.Second)))
+	b.clear = later(b.clear, now).Add(b.time(bytes) * 100 / usable)
+	if key {
+		return
+	}
+	old := 0
+	for old < len(b.recent) && now.Sub(b.recent[old].at) >= time.Second {
+		old++
+	}
+	b.recent = append(b.recent[:0], b.recent[old:]...)
+	b.recent = append(b.recent, sent{now, bytes})
 }
 
-func (b *budget) ready(ahead time.Duration) time.Time { return b.clear.Add(-ahead) }
+// time is what so many bytes take.
+func (b *budget) time(bytes int) time.Duration {
+	return time.Duration(float64(8*bytes) / float64(b.rate) * float64(time.Second))
+}
+
+// ahead is what has left and not yet taken its time.
+func (b *budget) ahead(now time.Time) time.Duration { return max(b.clear.Sub(now), 0) }
+
+// ready tells when no more than ahead is ahead, and the second before took no
+// more than a percentage of the bitrate.
+func (b *budget) ready(ahead time.Duration, percent int) time.Time {
+	at := b.clear.Add(-ahead)
+	room := b.rate / 8 * percent / 100
+	for i := len(b.recent) - 1; i >= 0; i-- {
+		if room -= b.recent[i].bytes; room < 0 {
+			return later(at, b.recent[i].at.Add(time.Second))
+		}
+	}
+	return at
+}
+
+// room is how many bytes a picture that refines may take.
+func (b *budget) room(now time.Time) int {
+	if b.rate == 0 {
+		return 1 << 30
+	}
+	room := b.rate / 8
+	for _, s := range b.recent {
+		if now.Sub(s.at) < time.Second {
+			room -= s.bytes
+		}
+	}
+	return min(room, int(refinement.Seconds()*float64(b.rate/8)))
+}
+
+// target is the bitrate for an encoder: less while much is ahead, so that no
+// picture need be dropped. It changes in few steps.
+func (b *budget) target(now time.Time) int {
+	steps := min(int(b.ahead(now)/(aheadMoving/8)), 4)
+	return b.rate - b.rate/8*steps
+}
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {

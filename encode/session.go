@@ -27,7 +27,7 @@ type session struct {
 	scaler  yuv.Scaler     // used for frames that are too large
 	picture yuv.Picture    // the newest; kept to pay key frames from and to refine
 	pending capture.Damage // in picture, and not yet in a unit
-	passes  int            // of topOff, done since the last change
+	coarse  bool           // the encoder can make the picture sharper
 
 	captured time.Time // of the last unit; at first when the session began
 	moved    time.Time // when the encoding of a changed picture last began
@@ -105,7 +105,7 @@ func (s *session) plan(now time.Time) (next time.Time, over bool) {
 	s.lonely = time.Time{}
 	next = s.due()
 	if !s.asked {
-		at := s.budget.ready(aheadMoving)
+		at := s.budget.ready(aheadMoving, dropped)
 		if slowed := s.moved.Add(s.load.interval); s.load.interval > s.load.fastest && slowed.After(at) {
 			at = slowed
 		}
@@ -126,14 +126,14 @@ func (s *session) due() time.Time {
 	var at time.Time
 	switch {
 	case !s.pending.Empty(): // the encoder failed or dropped it
-		at = s.budget.ready(aheadMoving)
-	case s.passes < len(topOff):
-		at = later(s.moved.Add(topOff[s.passes]), s.budget.ready(aheadStill))
+		at = s.budget.ready(aheadMoving, dropped)
+	case s.coarse:
+		at = later(s.left.Add(refineEvery), s.budget.ready(aheadStill, refined))
 	default:
 		at = s.left.Add(keepAlive)
 	}
 	if key, owed := s.hub.keyDue(); owed {
-		at = earlier(at, later(key, s.budget.ready(aheadKey)))
+		at = earlier(at, later(key, s.budget.clear.Add(-aheadKey)))
 	}
 	return later(at, s.notYet)
 }
@@ -172,7 +172,7 @@ func (s *session) turn(fresh bool, now time.Time) error {
 
 func (s *session) encode(now time.Time) error {
 	at, owed := s.hub.keyDue()
-	key := s.restart || owed && !later(at, s.budget.ready(aheadKey)).After(now)
+	key := s.restart || owed && !later(at, s.budget.clear.Add(-aheadKey)).After(now)
 	moving := !s.pending.Empty()
 	s.clock = s.clock.Add(pace(now.Sub(s.tried), s.load.interval, moving || key))
 	s.tried = now
@@ -180,7 +180,7 @@ func (s *session) encode(now time.Time) error {
 	if moving && !key && s.alone && s.hub.layered() {
 		u.Layer = TopLayer
 	}
-	err := s.make(u, key)
+	err := s.make(u, key, now)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
@@ -200,9 +200,7 @@ func (s *session) encode(now time.Time) error {
 		return nil
 	}
 	if moving || u.Key {
-		s.moved, s.passes = now, 0
-	} else {
-		s.passes = min(s.passes+1, len(topOff))
+		s.moved, s.coarse = now, true
 	}
 	s.pending.Clear()
 	s.alone = moving && u.Layer == 0
@@ -216,26 +214,30 @@ func (s *session) encode(now time.Time) error {
 		s.captured = later(now, s.captured.Add(100*time.Microsecond))
 	}
 	u.Captured = s.captured
-	s.budget.spend(u.Bytes, done)
+	s.budget.spend(u.Bytes, u.Key, done)
 	s.hub.publish(u, done, &s.load)
 	return nil
 }
 
 // make encodes the picture for u, with the result, which may be nothing, in
 // its payloads.
-func (s *session) make(u *Unit, key bool) error {
-	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
-		if err := s.enc.SetBitrate(rate); err != nil {
+func (s *session) make(u *Unit, key bool, now time.Time) error {
+	s.budget.rate = s.hub.wantedBitrate()
+	if target := s.budget.target(now); target != s.bitrate {
+		if err := s.enc.SetBitrate(target); err != nil {
 			return err
 		}
-		s.bitrate, s.budget.rate = rate, rate
+		s.bitrate = target
 	}
 	var data []byte
 	var err error
 	spares, ok := s.enc.(SpareEncoder)
-	if ok && u.Layer == TopLayer {
+	switch spare := ok && u.Layer == TopLayer; {
+	case s.pending.Empty() && !key:
+		data, s.coarse, err = s.enc.Refine(&s.picture, s.budget.room(now), s.clock)
+	case spare:
 		data, u.Key, err = spares.EncodeSpare(&s.picture, &s.pending, s.clock)
-	} else {
+	default:
 		u.Layer = 0
 		data, u.Key, err = s.enc.Encode(&s.picture, &s.pending, key, s.clock)
 	}

@@ -2,6 +2,7 @@
 
 #define dw_h264_open bare_h264_open
 #define dw_h264_rate bare_h264_rate
+#define dw_h264_quantizer bare_h264_quantizer
 #define dw_h264_encode bare_h264_encode
 #define dw_h264_close bare_h264_close
 #define dw_h264_version bare_h264_version

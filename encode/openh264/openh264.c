@@ -9,6 +9,7 @@
 struct encoder {
 	ISVCEncoder *svc;
 	int width, height;
+	int mode; // of the rate control
 	unsigned char *out; // a picture's layers, joined
 	size_t room;
 };
@@ -18,6 +19,7 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	if (!e) return cmMallocMemeError;
 	e->width = width;
 	e->height = height;
+	e->mode = RC_BITRATE_MODE;
 	int err = WelsCreateSVCEncoder(&e->svc);
 	if (err) {
 		free(e);
@@ -30,7 +32,7 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	(*e->svc)->GetDefaultParams(e->svc, &p);
 	p.iUsageType = CAMERA_VIDEO_REAL_TIME; // the screen mode's rate control obeys no bitrate
 	p.iComplexityMode = LOW_COMPLEXITY;
-	p.iRCMode = RC_BITRATE_MODE;
+	p.iRCMode = e->mode;
 	p.iPicWidth = width;
 	p.iPicHeight = height;
 	p.iTargetBitrate = bitrate;
@@ -79,11 +81,26 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	return 0;
 }
 
-int dw_h264_rate(encoder *e, int bitrate, int dropping) {
+static int mode(encoder *e, int mode) {
+	if (mode == e->mode) return 0;
+	e->mode = mode;
+	return (*e->svc)->SetOption(e->svc, ENCODER_OPTION_RC_MODE, &mode);
+}
+
+int dw_h264_rate(encoder *e, int bitrate) {
 	SBitrateInfo info = {SPATIAL_LAYER_ALL, bitrate};
-	bool skip = dropping;
-	int err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_RC_FRAME_SKIP, &skip);
+	int err = mode(e, RC_BITRATE_MODE);
 	return err ? err : (*e->svc)->SetOption(e->svc, ENCODER_OPTION_BITRATE, &info);
+}
+
+int dw_h264_quantizer(encoder *e, int quantizer) {
+	SEncParamExt p; // as the library has completed it; otherwise it would begin anew
+	int err = (*e->svc)->GetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
+	if (err) return err;
+	p.iRCMode = RC_OFF_MODE;
+	p.sSpatialLayers[0].iDLayerQp = quantizer;
+	err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
+	return err ? err : mode(e, RC_OFF_MODE);
 }
 
 static int join(encoder *e, SFrameBSInfo *info, packet *out) {

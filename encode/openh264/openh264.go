@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"deskwhep/capture"
+	"deskwhep/encode/refine"
 	"deskwhep/encode/yuv"
 )
 
@@ -32,22 +33,22 @@ func Version() string {
 // column or row is left out.
 type Encoder struct {
 	bitrate, fps int
-	current      int // bitrate of the library
+	current      int // bitrate of the library; zero while it has a quantizer
+	headers      headers
+	ladder       refine.Ladder
 
 	c     *C.encoder // nil before the first picture and after Close
 	size  image.Point
 	began time.Time // of the first picture of this size; zero before
-	still int       // calls in a row in which nothing had changed, as an index of generosity
 }
 
-// generosity multiplies the bitrate while the picture changes, and then for
-// each picture in a row that only refines it: the library's quantizer follows.
-var generosity = [...]int{1, 4, 8, 16, 32}
+// A picture that refines and has no more bytes changes next to nothing.
+const settled = 10_000
 
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
 func New(bitrate, fps int) *Encoder {
-	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1)}
+	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: 14, Least: 6}}
 }
 
 // Encode implements encode.Encoder. Of the damage this library uses only
@@ -62,31 +63,50 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		e.began = at
 		key = true
 	}
-	if damage.Empty() && !key {
-		e.still = min(e.still+1, len(generosity)-1)
-	} else {
-		e.still = 0
-	}
-	if bitrate := min(e.bitrate*generosity[e.still], 1e9); bitrate != e.current {
-		// The library drops a third of the pictures of a page that scrolls,
-		// where the hub's own holding of the rate drops next to none; but it
-		// gets as sharp as it can within four pictures only if it may drop.
-		dropping := C.int(min(e.still, 1))
-		if err := C.dw_h264_rate(e.c, C.int(bitrate), dropping); err != 0 {
+	if e.bitrate != e.current {
+		if err := C.dw_h264_rate(e.c, C.int(e.bitrate)); err != 0 {
 			return nil, false, failed("set the bitrate", err)
 		}
-		e.current = bitrate
+		e.current = e.bitrate
 	}
+	out, err := e.encode(p, key, at)
+	if err != nil || out.size == 0 {
+		return nil, false, err
+	}
+	data = unsafe.Slice((*byte)(out.data), out.size)
+	if q, ok := e.headers.quantizer(data); ok {
+		e.ladder.Changed(q, 0.12*float64(out.size))
+	}
+	return data, out.key != 0, nil
+}
+
+// Refine implements encode.Encoder.
+func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
+	q := e.ladder.Next(room)
+	if err := C.dw_h264_quantizer(e.c, C.int(q)); err != 0 {
+		return nil, false, failed("set the quantizer", err)
+	}
+	e.current = 0
+	out, err := e.encode(p, false, at)
+	if err != nil || out.size == 0 {
+		return nil, true, err
+	}
+	// Beside what it has left out the library leaves out more: one picture with
+	// a quantizer is not always enough.
+	more = e.ladder.Refined(q, int(out.size)) || out.size > settled
+	return unsafe.Slice((*byte)(out.data), out.size), more, nil
+}
+
+func (e *Encoder) encode(p *yuv.Picture, key bool, at time.Time) (out C.packet, err error) {
 	var force C.int
 	if key {
 		force = 1
 	}
-	var out C.packet
 	if err := C.dw_h264_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
 		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
-		return nil, false, failed("encode", err)
+		return out, failed("encode", err)
 	}
-	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+	return out, nil
 }
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }

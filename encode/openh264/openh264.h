@@ -12,9 +12,11 @@ typedef struct {
 
 int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps);
 
-// Sets the bitrate, and whether the library may drop pictures. At first it may
-// not.
-int dw_h264_rate(encoder *e, int bitrate, int dropping);
+// Has the library choose quantizers for a bitrate, as at first.
+int dw_h264_rate(encoder *e, int bitrate);
+
+// Sets the quantizer, 0 to 51.
+int dw_h264_quantizer(encoder *e, int quantizer);
 
 // Encodes an I420 picture. Nothing that y, u or v point to is kept.
 int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
