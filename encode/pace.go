@@ -43,8 +43,8 @@ type budget struct {
 // Percentages of the bitrate over a second.
 const (
 	usable  = 94  // encoders aim at this, so that no second is over it
-	refined = 90  // no refinement is begun above
-	dropped = 108 // pictures that move are dropped above; the next one would be larger, as it moved further
+	refined = 85  // no refinement is begun above
+	dropped = 105 // pictures that move are dropped above; the next one would be larger, as it moved further
 )
 
 type sent struct {
@@ -94,7 +94,7 @@ func (b *budget) room(now time.Time) int {
 	if b.rate == 0 {
 		return 1 << 30
 	}
-	room := b.rate / 8
+	room := b.rate / 8 * usable / 100
 	for _, s := range b.recent {
 		if now.Sub(s.at) < time.Second {
 			room -= s.bytes

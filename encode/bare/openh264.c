@@ -1,7 +1,6 @@
 //go:build !novpx && !noaom && !noopenh264
 
 #define dw_h264_open bare_h264_open
-#define dw_h264_rate bare_h264_rate
 #define dw_h264_quantizer bare_h264_quantizer
 #define dw_h264_encode bare_h264_encode
 #define dw_h264_close bare_h264_close
@@ -12,7 +11,7 @@
 
 static encoder *begin(const work *w) {
 	encoder *e = NULL;
-	bare_h264_open(&e, w->width, w->height, w->bitrate, w->fps);
+	bare_h264_open(&e, w->width, w->height, w->fps);
 	return e;
 }
 

@@ -33,13 +33,13 @@ func Version() string {
 // column or row is left out.
 type Encoder struct {
 	bitrate, fps int
-	current      int // bitrate of the library; zero while it has a quantizer
-	headers      headers
-	ladder       refine.Ladder
 
-	c     *C.encoder // nil before the first picture and after Close
-	size  image.Point
-	began time.Time // of the first picture of this size; zero before
+	c      *C.encoder // nil before the first picture and after Close
+	size   image.Point
+	began  time.Time // of the first picture of this size; zero before
+	last   time.Time // of the last picture
+	rate   rate
+	ladder refine.Ladder
 }
 
 // A picture that refines and has no more bytes changes next to nothing.
@@ -48,56 +48,49 @@ const settled = 10_000
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
 func New(bitrate, fps int) *Encoder {
-	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: 14, Least: 6}}
+	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: sharpest, Least: 8}}
 }
 
-// Encode implements encode.Encoder. Of the damage this library uses only
-// whether there is any.
-func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+// Encode implements encode.Encoder. The library does not use the damage.
+func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
 	}
 	if e.began.IsZero() {
-		e.began = at
+		e.began, e.last = at, at
 		key = true
 	}
-	if e.bitrate != e.current {
-		if err := C.dw_h264_rate(e.c, C.int(e.bitrate)); err != 0 {
-			return nil, false, failed("set the bitrate", err)
-		}
-		e.current = e.bitrate
-	}
-	out, err := e.encode(p, key, at)
+	q := e.rate.quantizer(key)
+	since := at.Sub(e.last)
+	out, err := e.encode(p, q, key, at)
 	if err != nil || out.size == 0 {
 		return nil, false, err
 	}
-	data = unsafe.Slice((*byte)(out.data), out.size)
-	if q, ok := e.headers.quantizer(data); ok {
-		e.ladder.Changed(q, 0.12*float64(out.size))
-	}
-	return data, out.key != 0, nil
+	e.rate.coded(int(out.size), float64(e.bitrate)/8*min(since.Seconds(), 4/float64(e.fps)), key)
+	e.ladder.Changed(q, e.rate.cost(q, int(out.size)))
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 
 // Refine implements encode.Encoder.
 func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
 	q := e.ladder.Next(room)
-	if err := C.dw_h264_quantizer(e.c, C.int(q)); err != 0 {
-		return nil, false, failed("set the quantizer", err)
-	}
-	e.current = 0
-	out, err := e.encode(p, false, at)
+	out, err := e.encode(p, q, false, at)
 	if err != nil || out.size == 0 {
 		return nil, true, err
 	}
+	e.rate.paused()
 	// Beside what it has left out the library leaves out more: one picture with
 	// a quantizer is not always enough.
 	more = e.ladder.Refined(q, int(out.size)) || out.size > settled
 	return unsafe.Slice((*byte)(out.data), out.size), more, nil
 }
 
-func (e *Encoder) encode(p *yuv.Picture, key bool, at time.Time) (out C.packet, err error) {
+func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (out C.packet, err error) {
+	if err := C.dw_h264_quantizer(e.c, C.int(quantizer)); err != 0 {
+		return out, failed("set the quantizer", err)
+	}
 	var force C.int
 	if key {
 		force = 1
@@ -106,6 +99,7 @@ func (e *Encoder) encode(p *yuv.Picture, key bool, at time.Time) (out C.packet, 
 		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
 		return out, failed("encode", err)
 	}
+	e.last = at
 	return out, nil
 }
 
@@ -122,10 +116,10 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
+	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
-	e.size, e.began, e.current = size, time.Time{}, e.bitrate
+	e.size, e.began = size, time.Time{}
 	return nil
 }
 

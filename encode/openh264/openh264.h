@@ -10,12 +10,9 @@ typedef struct {
 	int key;
 } packet;
 
-int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps);
+int dw_h264_open(encoder **out, int width, int height, int fps);
 
-// Has the library choose quantizers for a bitrate, as at first.
-int dw_h264_rate(encoder *e, int bitrate);
-
-// Sets the quantizer, 0 to 51.
+// Sets the quantizer, 0 to 51, of the pictures that follow.
 int dw_h264_quantizer(encoder *e, int quantizer);
 
 // Encodes an I420 picture. Nothing that y, u or v point to is kept.

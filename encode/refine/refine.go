@@ -26,7 +26,7 @@ func (l *Ladder) Next(room int) int {
 	all := l.q - l.Sharp
 	rise := 2.0 // of the cost on the way down
 	if l.guessed {
-		rise = 8
+		rise = 30
 	}
 	if l.cost*float64(all)*rise < float64(room) {
 		return l.Sharp

@@ -37,6 +37,8 @@ type Encoder struct {
 	c        *C.encoder // nil before the first picture and after Close
 	size     image.Point
 	began    time.Time // of the first picture of this size; zero before
+	last     time.Time // of the last picture
+	debt     float64   // bytes that have been spent ahead on what changes
 	activity *activity
 }
 
@@ -45,7 +47,8 @@ type Encoder struct {
 const (
 	floorVP8 = 8
 	floorVP9 = 10
-	ceiling  = 56
+	ceiling  = 44
+	highest  = 56 // while much has been spent ahead
 )
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
@@ -82,13 +85,17 @@ func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 		}
 	}
 	if e.began.IsZero() {
-		e.began = at
+		e.began, e.last = at, at
 		kind = C.KEY
 	}
 	active := e.activity.choose(e.size, damage, kind == C.KEY, sharp)
-	out, err := e.encode(p, active, kind, e.floor, ceiling, at)
+	share := float64(e.kbps) * 125 * min(at.Sub(e.last).Seconds(), 4/float64(e.fps))
+	out, err := e.encode(p, active, kind, e.floor, e.ceiling(), at)
 	if err != nil {
 		return nil, false, err
+	}
+	if e.debt = max(e.debt+float64(out.size)-share, 0); kind == C.KEY {
+		e.debt = 0 // a pause pays for it
 	}
 	// What is in a spare picture only will be coded again.
 	if e.activity.again = out.size == 0 || kind == C.SPARE; !e.activity.again {
@@ -113,6 +120,13 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 	return unsafe.Slice((*byte)(out.data), out.size), e.ladder.Refined(int(out.quantizer), int(out.size)), nil
 }
 
+// ceiling keeps text legible in a picture that differs from the last one, and
+// lets go where one such picture follows the other.
+func (e *Encoder) ceiling() int {
+	const most = 0.15 // s
+	return ceiling + int((highest-ceiling)*min(e.debt/(float64(e.kbps)*125*most), 1))
+}
+
 // encode encodes the active blocks of p, all if active is nil.
 func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (out C.packet, err error) {
 	if why := C.dw_vpx_quantizers(e.c, C.int(least), C.int(most)); why != nil {
@@ -126,6 +140,7 @@ func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, mos
 		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out); why != nil {
 		return out, e.failed("encode", why)
 	}
+	e.last = at
 	return out, nil
 }
 
