@@ -11,6 +11,10 @@ const refineEvery = 100 * time.Millisecond
 // the stream lives: browsers give up on one after three seconds.
 const keepAlive = time.Second
 
+// onTheWay is what a frame takes from its capture to its encoding, on a machine
+// that is not overloaded.
+const onTheWay = 10 * time.Millisecond
+
 // What may be ahead of the bitrate when a picture is begun, as the time that it
 // takes to make up for it.
 const (
@@ -32,12 +36,34 @@ func pace(elapsed, interval time.Duration, moving bool) time.Duration {
 	return min(max(elapsed, interval/2), longest)
 }
 
-// budget holds what leaves to a bitrate, over any second and over shorter times:
-// it tells when the next picture may be begun.
+// budget holds what leaves to a bitrate: it tells when the next picture may be
+// begun.
 type budget struct {
-	rate   int       // bit/s; zero: no limit
-	clear  time.Time // when all that has left will have taken its time
-	recent []sent    // in the last second, the oldest first; key frames are not among them
+	rate  int       // bit/s; zero: no limit
+	clear time.Time // when all that has left will have taken its time
+}
+
+func (b *budget) spend(bytes int, now time.Time) {
+	if b.rate == 0 {
+		return
+	}
+	b.clear = later(b.clear, now)
+	b.clear = b.clear.Add(time.Duration(float64(8*bytes) / float64(b.rate) * float64(time.Second)))
+}
+
+func (b *budget) ready(ahead time.Duration) time.Time { return b.clear.Add(-ahead) }
+
+// limit holds what leaves to a bitrate over any second, key frames apart, and
+// over shorter times.
+type limit struct {
+	bitrate int    // bit/s; zero: no limit
+	budget  budget // of the usable part
+	recent  []sent // in the last second, the oldest first, but key frames
+}
+
+type sent struct {
+	at    time.Time
+	bytes int
 }
 
 // Percentages of the bitrate over a second.
@@ -47,67 +73,53 @@ const (
 	dropped = 105 // pictures that move are dropped above; the next one would be larger, as it moved further
 )
 
-type sent struct {
-	at    time.Time
-	bytes int
-}
+// set changes the bitrate.
+func (l *limit) set(bitrate int) { l.bitrate, l.budget.rate = bitrate, bitrate*usable/100 }
 
-func (b *budget) spend(bytes int, key bool, now time.Time) {
-	if b.rate == 0 {
-		return
-	}
-	b.clear = later(b.clear, now).Add(b.time(bytes) * 100 / usable)
-	if key {
+func (l *limit) spend(bytes int, key bool, now time.Time) {
+	l.budget.spend(bytes, now)
+	if key || l.bitrate == 0 {
 		return
 	}
 	old := 0
-	for old < len(b.recent) && now.Sub(b.recent[old].at) >= time.Second {
+	for old < len(l.recent) && now.Sub(l.recent[old].at) >= time.Second {
 		old++
 	}
-	b.recent = append(b.recent[:0], b.recent[old:]...)
-	b.recent = append(b.recent, sent{now, bytes})
+	l.recent = append(append(l.recent[:0], l.recent[old:]...), sent{now, bytes})
 }
-
-// time is what so many bytes take.
-func (b *budget) time(bytes int) time.Duration {
-	return time.Duration(float64(8*bytes) / float64(b.rate) * float64(time.Second))
-}
-
-// ahead is what has left and not yet taken its time.
-func (b *budget) ahead(now time.Time) time.Duration { return max(b.clear.Sub(now), 0) }
 
 // ready tells when no more than ahead is ahead, and the second before took no
 // more than a percentage of the bitrate.
-func (b *budget) ready(ahead time.Duration, percent int) time.Time {
-	at := b.clear.Add(-ahead)
-	room := b.rate / 8 * percent / 100
-	for i := len(b.recent) - 1; i >= 0; i-- {
-		if room -= b.recent[i].bytes; room < 0 {
-			return later(at, b.recent[i].at.Add(time.Second))
+func (l *limit) ready(ahead time.Duration, percent int) time.Time {
+	at := l.budget.ready(ahead)
+	room := l.bitrate / 8 * percent / 100
+	for i := len(l.recent) - 1; i >= 0; i-- {
+		if room -= l.recent[i].bytes; room < 0 {
+			return later(at, l.recent[i].at.Add(time.Second))
 		}
 	}
 	return at
 }
 
 // room is how many bytes a picture that refines may take.
-func (b *budget) room(now time.Time) int {
-	if b.rate == 0 {
+func (l *limit) room(now time.Time) int {
+	if l.bitrate == 0 {
 		return 1 << 30
 	}
-	room := b.rate / 8 * usable / 100
-	for _, s := range b.recent {
+	room := l.budget.rate / 8
+	for _, s := range l.recent {
 		if now.Sub(s.at) < time.Second {
 			room -= s.bytes
 		}
 	}
-	return min(room, int(refinement.Seconds()*float64(b.rate/8)))
+	return min(room, int(refinement.Seconds()*float64(l.bitrate/8)))
 }
 
 // target is the bitrate for an encoder: less while much is ahead, so that no
 // picture need be dropped. It changes in few steps.
-func (b *budget) target(now time.Time) int {
-	steps := min(int(b.ahead(now)/(aheadMoving/8)), 4)
-	return b.rate - b.rate/8*steps
+func (l *limit) target(now time.Time) int {
+	steps := min(max(int(l.budget.clear.Sub(now)/(aheadMoving/8)), 0), 4)
+	return l.bitrate - l.bitrate/8*steps
 }
 
 func earlier(a, b time.Time) time.Time {
