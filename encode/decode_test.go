@@ -40,7 +40,7 @@ func (r *recording) add(t *testing.T, p *yuv.Picture, encode func() ([]byte, boo
 		r.data = append(r.data, bytes.Clone(data))
 		kept := *p
 		if r.codec == H264 { // knows even sizes only
-			kept.Size = image.Pt(p.Size.X&^1, p.Size.Y&^1)
+			kept.Size = p.Pad()
 		}
 		kept.Y, kept.U, kept.V = bytes.Clone(p.Y), bytes.Clone(p.U), bytes.Clone(p.V)
 		r.sources = append(r.sources, kept)

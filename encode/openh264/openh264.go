@@ -29,8 +29,8 @@ func Version() string {
 
 // Encoder is an encode.Encoder for H.264, constrained baseline profile. A new
 // size begins with a key frame. Its data is in Annex B, with parameter sets
-// before every key frame. Pictures are at least 16x16; of an odd size the last
-// column or row is left out.
+// before every key frame. Pictures are at least 16x16; an odd last column or row
+// is there twice, as even sizes are all that 4:2:0 can be cropped to.
 type Encoder struct {
 	bitrate, fps int
 
@@ -88,6 +88,7 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 }
 
 func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (out C.packet, err error) {
+	p.Pad()
 	if err := C.dw_h264_quantizer(e.c, C.int(quantizer)); err != 0 {
 		return out, failed("set the quantizer", err)
 	}
@@ -116,7 +117,7 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.fps)); err != 0 {
+	if err := C.dw_h264_open(&e.c, C.int(size.X+size.X&1), C.int(size.Y+size.Y&1), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
 	e.size, e.began = size, time.Time{}
