@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -272,5 +273,33 @@ func TestForcedKeyframe(t *testing.T) {
 		r.data, r.sources = r.data[n:], r.sources[n:]
 		got := r.decode(t)
 		r.wantLike(t, got, len(got)-1, 32)
+	})
+}
+
+// TestImpossibleSizes asks each codec for pictures beyond its library's limits:
+// an error says so, and the encoder goes on with one that it can.
+func TestImpossibleSizes(t *testing.T) {
+	sizes := map[Codec]image.Point{VP8: {16400, 16}, VP9: {65600, 2}, AV1: {65600, 2}, H264: {8, 8}}
+	eachCodec(t, func(t *testing.T, open func(int) (Encoder, *recording)) {
+		e, r := open(4e6)
+		size := sizes[r.codec]
+		var p yuv.Picture
+		p.Reset(size)
+		all := capture.Everywhere()
+		at := time.Now()
+		for range 2 {
+			data, _, err := e.Encode(&p, &all, true, at)
+			if err == nil || len(data) > 0 || !strings.Contains(err.Error(), fmt.Sprintf("%dx%d", size.X, size.Y)) {
+				t.Errorf("%s: %v gives %d bytes, %v", r.codec, size, len(data), err)
+			}
+			at = at.Add(time.Second)
+		}
+		d := newDesk(image.Pt(64, 48))
+		d.page(d.img.Rect)
+		yuv.Convert(&p, d.frame, &all)
+		if !r.encode(t, e, &p, &all, false, at) {
+			t.Errorf("%s: the first picture is no key frame", r.codec)
+		}
+		r.wantLike(t, r.decode(t), 0, 25)
 	})
 }

@@ -31,10 +31,12 @@ func (s screen) Next(ctx context.Context) (capture.Update, error) {
 }
 
 // paint makes the screen differ from before, by damage.
-func (s screen) paint(damage capture.Damage) {
+func (s screen) paint(damage capture.Damage) { s.paintSize(image.Pt(64, 32), damage) }
+
+func (s screen) paintSize(size image.Point, damage capture.Damage) {
 	f := capture.NewFrame(func(*capture.Frame) {})
-	f.Size, f.Stride, f.Format, f.Captured = image.Pt(64, 32), 256, capture.BGRX, time.Now()
-	f.Pix = make([]byte, 256*32)
+	f.Size, f.Stride, f.Format, f.Captured = size, 4*size.X, capture.BGRX, time.Now()
+	f.Pix = make([]byte, f.Stride*size.Y)
 	f.Lend()
 	s <- capture.Update{Frame: f, Damage: damage}
 }

@@ -117,6 +117,9 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
+	if size.X < 16 || size.Y < 16 { // the library opens, and then fails at each picture
+		return fmt.Errorf("OpenH264: open for %dx%d: pictures have 16x16 pixels at least", size.X, size.Y)
+	}
 	if err := C.dw_h264_open(&e.c, C.int(size.X+size.X&1), C.int(size.Y+size.Y&1), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
