@@ -30,10 +30,11 @@ func Version() string { return C.GoString(C.aom_codec_version_str()) }
 type Encoder struct {
 	kbps, fps int
 
-	c      *C.encoder // nil before the first picture and after Close
-	size   image.Point
-	began  time.Time // of the first picture of this size; zero before
-	ladder refine.Ladder
+	c           *C.encoder // nil before the first picture and after Close
+	size        image.Point
+	began       time.Time // of the first picture of this size; zero before
+	ladder      refine.Ladder
+	least, most int // quantizers of the last picture
 }
 
 // Quantizers, 0 to 63. While the picture changes the floor keeps a desktop on
@@ -79,7 +80,12 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 	return unsafe.Slice((*byte)(out.data), out.size), e.ladder.Refined(int(out.quantizer), int(out.size)), nil
 }
 
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
+
 func (e *Encoder) encode(p *yuv.Picture, key bool, least, most int, at time.Time) (out C.packet, err error) {
+	e.least, e.most = least, most
 	if why := C.dw_av1_quantizers(e.c, C.int(least), C.int(most)); why != nil {
 		return out, failed("set the quantizer", why)
 	}

@@ -17,6 +17,7 @@ static encoder *begin(const work *w) {
 
 static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
 	packet out;
+	if (bare_h264_quantizer(e, w->bounds[2 * w->now])) return -1;
 	if (bare_h264_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns / 1000000, key, &out)) return -1;
 	return out.size;
 }

@@ -34,12 +34,13 @@ func Version() string {
 type Encoder struct {
 	bitrate, fps int
 
-	c      *C.encoder // nil before the first picture and after Close
-	size   image.Point
-	began  time.Time // of the first picture of this size; zero before
-	last   time.Time // of the last picture
-	rate   rate
-	ladder refine.Ladder
+	c         *C.encoder // nil before the first picture and after Close
+	size      image.Point
+	began     time.Time // of the first picture of this size; zero before
+	last      time.Time // of the last picture
+	rate      rate
+	ladder    refine.Ladder
+	quantizer int // of the last picture
 }
 
 // A picture that refines and has no more bytes changes next to nothing.
@@ -87,8 +88,13 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 	return unsafe.Slice((*byte)(out.data), out.size), more, nil
 }
 
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.quantizer, e.quantizer }
+
 func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (out C.packet, err error) {
 	p.Pad()
+	e.quantizer = quantizer
 	if err := C.dw_h264_quantizer(e.c, C.int(quantizer)); err != 0 {
 		return out, failed("set the quantizer", err)
 	}

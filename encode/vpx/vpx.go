@@ -34,12 +34,13 @@ type Encoder struct {
 	floor  int // of the quantizer while the picture changes
 	ladder refine.Ladder
 
-	c        *C.encoder // nil before the first picture and after Close
-	size     image.Point
-	began    time.Time // of the first picture of this size; zero before
-	last     time.Time // of the last picture
-	debt     float64   // bytes that have been spent ahead on what changes
-	activity *activity
+	c           *C.encoder // nil before the first picture and after Close
+	size        image.Point
+	began       time.Time // of the first picture of this size; zero before
+	last        time.Time // of the last picture
+	debt        float64   // bytes that have been spent ahead on what changes
+	activity    *activity
+	least, most int // quantizers of the last picture
 }
 
 // Quantizers, 0 to 63. While the picture changes the floor keeps a desktop on
@@ -127,8 +128,13 @@ func (e *Encoder) ceiling() int {
 	return ceiling + int((highest-ceiling)*min(e.debt/(float64(e.kbps)*125*most), 1))
 }
 
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
+
 // encode encodes the active blocks of p, all if active is nil.
 func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (out C.packet, err error) {
+	e.least, e.most = least, most
 	if why := C.dw_vpx_quantizers(e.c, C.int(least), C.int(most)); why != nil {
 		return out, e.failed("set the quantizer", why)
 	}
