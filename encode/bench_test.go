@@ -203,9 +203,9 @@ func benchEncode(b *testing.B, codec Codec, m material, layered bool) {
 	next, stop := decodeStream(b, codec, data)
 	defer stop()
 	var got yuv.Picture
-	var sum float64
+	var sum, moved float64
 	n, i := 0, 0
-	var final float64
+	var final, likeness float64
 	m.play(func(d *desk, p *yuv.Picture, _ time.Duration, moving bool) {
 		if shown[i] {
 			got = next(p.Size)
@@ -213,16 +213,19 @@ func benchEncode(b *testing.B, codec Codec, m material, layered bool) {
 		i++
 		if moving && i%5 == 0 {
 			sum += textPSNR(p, &got)
+			moved += textSSIM(p, &got)
 			n++
 		}
 		if i == len(shown) {
-			final = textPSNR(p, &got)
+			final, likeness = textPSNR(p, &got), textSSIM(p, &got)
 		}
 	})
 	if n > 0 {
 		b.ReportMetric(sum/float64(n), "dB-moving")
+		b.ReportMetric(moved/float64(n), "SSIM-moving")
 	}
 	b.ReportMetric(final, "dB-after")
+	b.ReportMetric(likeness, "SSIM-after")
 }
 
 // BenchmarkKeyframe is what a key frame of a page full of text takes: the first

@@ -163,8 +163,8 @@ func TestTextAfterMotion(t *testing.T) {
 		floor     float64 // dB
 		materials []string
 	}{
-		VP9:  {44, []string{"typing", "scroll", "terminal", "drag", "window"}},
-		AV1:  {44, []string{"typing", "scroll", "window"}},
+		VP9:  {44, []string{"typing", "scroll", "terminal", "drag"}},
+		AV1:  {44, []string{"typing", "scroll"}},
 		VP8:  {44, []string{"scroll"}},
 		H264: {44, []string{"scroll"}},
 	} {
