@@ -144,14 +144,15 @@ func (s *stopped) peak() (bits int) {
 	return bits
 }
 
-// moved counts the units that left while the screen changed.
+// moved counts the units that left while the screen changed, for each change one
+// at most.
 func (s *stopped) moved() (n int) {
 	for _, u := range s.units {
 		if d := s.stopped.Sub(u.at); d >= -time.Second/30 && d < stopFrames*time.Second/30 && !u.key {
 			n++
 		}
 	}
-	return n
+	return min(n, s.shown)
 }
 
 // TestTextAfterMotion has text move on a screen of 1920x1080 and stand still,

@@ -18,7 +18,7 @@ type Ladder struct {
 // cost is a guess of the bytes by which it would be larger with q-1.
 func (l *Ladder) Changed(q int, cost float64) {
 	l.q = max(q, l.q-1) // parts of it may still be from the picture before
-	l.cost, l.guessed = cost, true
+	l.cost, l.guessed = max(cost, 1), true
 }
 
 // Next is the quantizer for a picture that takes about room bytes.
@@ -31,7 +31,7 @@ func (l *Ladder) Next(room int) int {
 	if l.cost*float64(all)*rise < float64(room) {
 		return l.Sharp
 	}
-	step := min(int(float64(room)/l.cost), l.q/2)
+	step := int(min(float64(room)/l.cost, float64(l.q)/2))
 	return max(l.q-max(step, l.Least), l.Sharp)
 }
 
@@ -40,7 +40,7 @@ func (l *Ladder) Next(room int) int {
 // do.
 func (l *Ladder) Refined(q, bytes int) (more bool) {
 	if q < l.q {
-		l.cost, l.guessed = float64(bytes)/float64(l.q-q), false
+		l.cost, l.guessed = max(float64(bytes)/float64(l.q-q), 1), false
 		l.q = q
 	}
 	return l.q > l.Sharp
