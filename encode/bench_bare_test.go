@@ -47,8 +47,9 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 		b.Run(string(codec), func(b *testing.B) {
 			runtime.LockOSThread() // the times are the thread's
 			defer runtime.UnlockOSThread()
+			bounds := make([][2]int32, frames)
 			alone := func() (time.Duration, int) {
-				spent, bytes, err := bare.Encode(string(codec), size, 4e6, 30, memory)
+				spent, bytes, err := bare.Encode(string(codec), size, 4e6, 30, memory, bounds)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -70,10 +71,13 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 					}
 					spent += threadTime() - begin
 					bytes += len(data)
+					least, most := e.(interface{ Bounds() (int, int) }).Bounds()
+					bounds[i] = [2]int32{int32(least), int32(most)}
 					at = at.Add(time.Second / 30)
 				}
 				return spent, bytes
 			}
+			through() // tells the bounds
 			ours, theirs := time.Duration(1<<62), time.Duration(1<<62)
 			for i := 0; b.Loop(); i++ {
 				var bytes [2]int
@@ -158,7 +162,7 @@ func BenchmarkActiveMap(b *testing.B) {
 						clock = clock.Add(pace(at-before, time.Second/30, moving))
 						before = at
 						begin := threadTime()
-						data, _, err := e.Encode(p, &damage, false, clock)
+						data, _, err := encodeOrRefine(e, p, &damage, at == 0, clock)
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -93,7 +93,7 @@ func BenchmarkSustained(b *testing.B) {
 		feed <- u
 	}
 	show()
-	for range 1 + len(topOff) { // until the first picture is sharp, and paid for
+	for begin := time.Now(); time.Since(begin) < 3*time.Second; { // the first picture is sharp, and paid for
 		if _, err := v.Next(ctx); err != nil {
 			b.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ type recording struct {
 // encode encodes p and keeps both.
 func (r *recording) encode(t *testing.T, e Encoder, p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (isKey bool) {
 	t.Helper()
-	return r.add(t, p, func() ([]byte, bool, error) { return e.Encode(p, damage, key, at) })
+	return r.add(t, p, func() ([]byte, bool, error) { return encodeOrRefine(e, p, damage, key || len(r.data) == 0, at) })
 }
 
 // add keeps p and what it is encoded to.
@@ -40,7 +41,7 @@ func (r *recording) add(t *testing.T, p *yuv.Picture, encode func() ([]byte, boo
 		r.data = append(r.data, bytes.Clone(data))
 		kept := *p
 		if r.codec == H264 { // knows even sizes only
-			kept.Size = image.Pt(p.Size.X&^1, p.Size.Y&^1)
+			kept.Size = p.Pad()
 		}
 		kept.Y, kept.U, kept.V = bytes.Clone(p.Y), bytes.Clone(p.U), bytes.Clone(p.V)
 		r.sources = append(r.sources, kept)
@@ -131,26 +132,56 @@ func decibel(sum float64, n int) float64 {
 	return 10 * math.Log10(255*255*float64(n)/sum)
 }
 
+// textBlocks calls each for the 8x8 blocks of a whose contrast is that of text.
+func textBlocks(a *yuv.Picture, each func(x, y int)) {
+	for y := 0; y+8 <= a.Size.Y; y += 8 {
+		for x := 0; x+8 <= a.Size.X; x += 8 {
+			low, high := byte(255), byte(0)
+			for i := range 64 {
+				p := a.Y[(y+i/8)*a.StrideY+x+i%8]
+				low, high = min(low, p), max(high, p)
+			}
+			if high-low >= 96 {
+				each(x, y)
+			}
+		}
+	}
+}
+
 // textPSNR compares the luma of those 8x8 blocks whose contrast in a is that
 // of text; 99 if there are none.
 func textPSNR(a, b *yuv.Picture) float64 {
 	var sum float64
 	n := 0
-	for y := 0; y+8 <= a.Size.Y; y += 8 {
-		for x := 0; x+8 <= a.Size.X; x += 8 {
-			low, high := byte(255), byte(0)
-			var block float64
-			for i := range 64 {
-				p, q := a.Y[(y+i/8)*a.StrideY+x+i%8], b.Y[(y+i/8)*b.StrideY+x+i%8]
-				low, high = min(low, p), max(high, p)
-				block += (float64(p) - float64(q)) * (float64(p) - float64(q))
-			}
-			if high-low >= 96 {
-				sum, n = sum+block, n+64
-			}
+	textBlocks(a, func(x, y int) {
+		for i := range 64 {
+			d := float64(a.Y[(y+i/8)*a.StrideY+x+i%8]) - float64(b.Y[(y+i/8)*b.StrideY+x+i%8])
+			sum += d * d
 		}
-	}
+		n += 64
+	})
 	return decibel(sum, n)
+}
+
+// textSSIM is the mean structural similarity of the same blocks, 1 if there are
+// none.
+func textSSIM(a, b *yuv.Picture) float64 {
+	const c1, c2 = 0.01 * 255 * 0.01 * 255, 0.03 * 255 * 0.03 * 255
+	var sum float64
+	n := 0
+	textBlocks(a, func(x, y int) {
+		var p, q, pp, qq, pq float64
+		for i := range 64 {
+			u, v := float64(a.Y[(y+i/8)*a.StrideY+x+i%8]), float64(b.Y[(y+i/8)*b.StrideY+x+i%8])
+			p, q, pp, qq, pq = p+u/64, q+v/64, pp+u*u/64, qq+v*v/64, pq+u*v/64
+		}
+		sum += (2*p*q + c1) * (2*(pq-p*q) + c2) / ((p*p + q*q + c1) * (pp - p*p + qq - q*q + c2))
+		n++
+	})
+	if n == 0 {
+		return 1
+	}
+	return sum / float64(n)
 }
 
 // wantLike fails the test if a picture differs more than floor from its source.
@@ -242,5 +273,33 @@ func TestForcedKeyframe(t *testing.T) {
 		r.data, r.sources = r.data[n:], r.sources[n:]
 		got := r.decode(t)
 		r.wantLike(t, got, len(got)-1, 32)
+	})
+}
+
+// TestImpossibleSizes asks each codec for pictures beyond its library's limits:
+// an error says so, and the encoder goes on with one that it can.
+func TestImpossibleSizes(t *testing.T) {
+	sizes := map[Codec]image.Point{VP8: {16400, 16}, VP9: {65600, 2}, AV1: {65600, 2}, H264: {8, 8}}
+	eachCodec(t, func(t *testing.T, open func(int) (Encoder, *recording)) {
+		e, r := open(4e6)
+		size := sizes[r.codec]
+		var p yuv.Picture
+		p.Reset(size)
+		all := capture.Everywhere()
+		at := time.Now()
+		for range 2 {
+			data, _, err := e.Encode(&p, &all, true, at)
+			if err == nil || len(data) > 0 || !strings.Contains(err.Error(), fmt.Sprintf("%dx%d", size.X, size.Y)) {
+				t.Errorf("%s: %v gives %d bytes, %v", r.codec, size, len(data), err)
+			}
+			at = at.Add(time.Second)
+		}
+		d := newDesk(image.Pt(64, 48))
+		d.page(d.img.Rect)
+		yuv.Convert(&p, d.frame, &all)
+		if !r.encode(t, e, &p, &all, false, at) {
+			t.Errorf("%s: the first picture is no key frame", r.codec)
+		}
+		r.wantLike(t, r.decode(t), 0, 25)
 	})
 }

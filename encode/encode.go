@@ -42,13 +42,17 @@ const TopLayer = 1
 
 // Encoder encodes pictures of one codec. One goroutine uses it.
 type Encoder interface {
-	// Encode encodes p. damage is what changed since the last call that gave
-	// data; if it is empty the picture is refined. With key the result is a key
-	// frame, as is the first. A size other than the last call's starts a new
-	// coded size in flight. at is the time for the rate control, and increases.
-	// data is the encoder's and valid until the next call; it is empty if the
-	// encoder dropped the picture.
+	// Encode encodes p, of which damage is what changed since the last call that
+	// gave data. With key the result is a key frame, as is the first; otherwise
+	// damage is not empty. A size other than the last call's starts a new coded
+	// size in flight. at is the time for the rate control, and increases. data
+	// is the encoder's and valid until the next call; it is empty if the encoder
+	// dropped the picture.
 	Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error)
+	// Refine encodes p again, which has not changed since the last call that
+	// gave data: as much sharper as about room bytes can make it. more tells
+	// that another call would make it sharper still.
+	Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error)
 	SetBitrate(bitsPerSecond int) error
 	Close() error
 }

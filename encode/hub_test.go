@@ -1,10 +1,13 @@
 package encode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"image"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,10 +31,12 @@ func (s screen) Next(ctx context.Context) (capture.Update, error) {
 }
 
 // paint makes the screen differ from before, by damage.
-func (s screen) paint(damage capture.Damage) {
+func (s screen) paint(damage capture.Damage) { s.paintSize(image.Pt(64, 32), damage) }
+
+func (s screen) paintSize(size image.Point, damage capture.Damage) {
 	f := capture.NewFrame(func(*capture.Frame) {})
-	f.Size, f.Stride, f.Format, f.Captured = image.Pt(64, 32), 256, capture.BGRX, time.Now()
-	f.Pix = make([]byte, 256*32)
+	f.Size, f.Stride, f.Format, f.Captured = size, 4*size.X, capture.BGRX, time.Now()
+	f.Pix = make([]byte, f.Stride*size.Y)
 	f.Lend()
 	s <- capture.Update{Frame: f, Damage: damage}
 }
@@ -40,16 +45,32 @@ func (s screen) paint(damage capture.Damage) {
 type coder struct {
 	encoded func(key bool) ([]byte, error)
 	calls   atomic.Int32
+	look    func(*yuv.Picture)
+	passes  int // until a picture is sharp
+	refined int // since the last change
 	closed  atomic.Bool
 }
 
-func (c *coder) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
+func (c *coder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, _ time.Time) ([]byte, bool, error) {
 	c.calls.Add(1)
+	c.refined = 0
+	if c.look != nil {
+		c.look(p)
+	}
 	data, err := []byte{1}, error(nil)
 	if c.encoded != nil {
 		data, err = c.encoded(key)
 	}
 	return data, key, err
+}
+func (c *coder) Refine(p *yuv.Picture, _ int, _ time.Time) ([]byte, bool, error) {
+	c.calls.Add(1)
+	data, err := []byte{1}, error(nil)
+	if c.encoded != nil {
+		data, err = c.encoded(false)
+	}
+	c.refined++
+	return data, c.refined < c.passes, err
 }
 func (c *coder) SetBitrate(int) error { return nil }
 func (c *coder) Close() error         { c.closed.Store(true); return nil }
@@ -125,6 +146,7 @@ func TestNobodyWatches(t *testing.T) {
 
 func TestStillScreen(t *testing.T) {
 	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		c.passes = 3
 		v := h.Join()
 		s.paint(capture.Everywhere())
 		last := next(t, v)
@@ -140,20 +162,93 @@ func TestStillScreen(t *testing.T) {
 			}
 			last = u
 		}
-		for _, pass := range topOff {
-			expect(pass, false)
+		for i := range c.passes {
+			expect(time.Duration(i+1)*refineEvery, false)
 			s.paint(capture.Damage{}) // an unchanged frame
 		}
-		expect(1900*time.Millisecond, false)
-		expect(2900*time.Millisecond, false)
+		expect(1300*time.Millisecond, false)
+		expect(2300*time.Millisecond, false)
 
 		time.Sleep(50 * time.Millisecond)
 		h.RequestKeyframe("pli") // a still screen is no excuse
-		expect(2950*time.Millisecond, true)
-		expect(2950*time.Millisecond+topOff[0], false)
+		expect(2350*time.Millisecond, true)
+		expect(2450*time.Millisecond, false)
 		s.paint(capture.Everywhere()) // ends the passes, which then begin anew
-		expect(2950*time.Millisecond+topOff[0], false)
-		expect(2950*time.Millisecond+2*topOff[0], false)
+		expect(2450*time.Millisecond, false)
+		for i := range c.passes {
+			expect(2550*time.Millisecond+time.Duration(i)*refineEvery, false)
+		}
+		expect(3750*time.Millisecond, false)
+	})
+}
+
+// TestTimeIsCaptureTime repeats pictures as key frames at any moment while new
+// ones are on their way, some of which take longer than they should.
+func TestTimeIsCaptureTime(t *testing.T) {
+	rnd, slow := rand.New(rand.NewPCG(5, 5)), rand.New(rand.NewPCG(6, 6)) // of the screen, and of the encoder
+	story(t, func(t *testing.T, h *Hub, s screen, c *coder) {
+		mark := func(p *yuv.Picture) [2]byte { return [2]byte{p.Y[0], p.Y[63]} }
+		c.passes = 3
+		var shown [2]byte // in the picture that is encoded
+		c.look = func(p *yuv.Picture) { shown = mark(p) }
+		c.encoded = func(key bool) ([]byte, error) {
+			time.Sleep(time.Duration(slow.IntN(25)) * time.Millisecond)
+			return shown[:], nil
+		}
+		v := h.Join()
+		var captured sync.Map // times, by mark
+		over := make(chan struct{})
+		go func() {
+			for i := range 200 {
+				time.Sleep(time.Duration(1+rnd.IntN(250)) * time.Millisecond)
+				if i%3 == 0 {
+					h.RequestKeyframe("pli")
+				}
+				f := capture.NewFrame(func(*capture.Frame) {})
+				f.Size, f.Stride, f.Format, f.Captured = image.Pt(64, 32), 256, capture.BGRX, time.Now()
+				f.Pix = bytes.Repeat(append(bytes.Repeat([]byte{byte(i << 4)}, 128), bytes.Repeat([]byte{byte(i) &^ 15}, 128)...), 32)
+				f.Lend()
+				var p yuv.Picture
+				all := capture.Everywhere()
+				yuv.Convert(&p, f, &all)
+				captured.Store(mark(&p), f.Captured)
+				time.Sleep(time.Duration(rnd.IntN(int(onTheWay))))
+				select {
+				case late := <-s:
+					late.Frame.Release()
+				default:
+				}
+				s <- capture.Update{Frame: f, Damage: capture.Everywhere()}
+			}
+			close(over)
+		}()
+		var last *Unit
+		var was [2]byte
+		fresh, repeated := 0, 0
+		for {
+			select {
+			case <-over:
+				if fresh < 150 || repeated < 50 {
+					t.Fatalf("%d new pictures, %d repeated ones: this proves little", fresh, repeated)
+				}
+				return
+			case u := <-v.queue:
+				is := [2]byte(u.Payloads[0][len(u.Payloads[0])-2:])
+				if last != nil && !u.Captured.After(last.Captured) {
+					t.Fatalf("unit %d: captured %v before the one before", u.Seq, last.Captured.Sub(u.Captured))
+				}
+				if last == nil || is != was {
+					at, _ := captured.Load(is)
+					if d := u.Captured.Sub(at.(time.Time)); d != 0 {
+						t.Fatalf("unit %d has a new picture, and a time %v after its capture", u.Seq, d)
+					}
+					fresh++
+				} else {
+					repeated++
+				}
+				last, was = u, is
+			}
+		}
 	})
 }
 
@@ -174,7 +269,7 @@ func TestStormOfRequests(t *testing.T) {
 				keys = append(keys, u.Captured.Sub(start))
 			}
 		}
-		if len(keys) != 4 || keys[3] != 2*time.Second {
+		if len(keys) != 4 || keys[3] != 2*time.Second-onTheWay {
 			t.Fatalf("keys at %v, want one each 500 ms, and one for the last request", keys)
 		}
 		if got := h.Status().KeyReasons; got["pli"] != 99 || got["join"] != 1 {

@@ -70,7 +70,8 @@ func TestViewerOnASlowLinkGetsTheBaseLayer(t *testing.T) {
 }
 
 // TestUnitsOfTheTopLayerAreNotMissed leaves out all of them, and some, where
-// much else happens: pictures that the encoder drops, key frames, refinement.
+// much else happens: far too much to show at the bitrate, key frames,
+// refinement.
 func TestUnitsOfTheTopLayerAreNotMissed(t *testing.T) {
 	eachCodec(t, func(t *testing.T, open func(int) (Encoder, *recording)) {
 		e, r := open(2e5)
@@ -90,7 +91,6 @@ func TestUnitsOfTheTopLayerAreNotMissed(t *testing.T) {
 		var refined []int // units at the end of a pause
 		var check layerCheck
 		at := time.Now()
-		dropped, droppedSpare := 0, 0
 		for i := range 600 {
 			layer := uint8(i % 2)
 			switch i / 10 % 5 {
@@ -116,10 +116,7 @@ func TestUnitsOfTheTopLayerAreNotMissed(t *testing.T) {
 			}
 			at = at.Add(time.Second / 30)
 			if len(r.data) == n {
-				if dropped++; layer > 0 {
-					droppedSpare++
-				}
-				continue
+				t.Fatalf("picture %d was dropped", i)
 			}
 			d.damage.Clear()
 			layers = append(layers, layer)
@@ -132,8 +129,8 @@ func TestUnitsOfTheTopLayerAreNotMissed(t *testing.T) {
 			}
 			check.unit(t, r.codec, payloads, key, layer)
 		}
-		if dropped < 10 || droppedSpare == 0 || slices.Index(layers, 1) < 0 {
-			t.Fatalf("%d pictures were dropped, %d of them of the top layer: this proves little", dropped, droppedSpare)
+		if slices.Index(layers, 1) < 0 {
+			t.Fatal("no picture was of the top layer")
 		}
 
 		all := r.decode(t)

@@ -43,7 +43,7 @@ func TestNoDrift(t *testing.T) {
 			d.damage.Clear()
 			at = at.Add(time.Second / 30)
 		}
-		for range len(topOff) {
+		for range passes {
 			at = at.Add(time.Second / 5)
 			r.encode(t, e, &p, &d.damage, false, at)
 		}

@@ -27,9 +27,9 @@ type session struct {
 	scaler  yuv.Scaler     // used for frames that are too large
 	picture yuv.Picture    // the newest; kept to pay key frames from and to refine
 	pending capture.Damage // in picture, and not yet in a unit
-	passes  int            // of topOff, done since the last change
+	coarse  bool           // the encoder can make the picture sharper
 
-	captured time.Time // of the last unit; at first when the session began
+	captured time.Time // of the last unit; at first a second before the session
 	moved    time.Time // when the encoding of a changed picture last began
 	left     time.Time // when the last unit left
 	notYet   time.Time // the kept picture is not tried again before this
@@ -40,7 +40,7 @@ type session struct {
 	failures int       // in a row
 
 	bitrate int // of the encoder, bit/s
-	budget  budget
+	limit   limit
 	load    load
 }
 
@@ -55,13 +55,13 @@ func newSession(h *Hub, enc Encoder, packetizer Packetizer, frames *pump) *sessi
 	now := time.Now()
 	return &session{
 		hub: h, enc: enc, packetizer: packetizer, frames: frames,
-		captured: now, tried: now, clock: now, restart: true, asked: true,
-		bitrate: h.cfg.Bitrate, budget: budget{rate: h.cfg.Bitrate}, load: newLoad(h.cfg.FPS),
+		captured: now.Add(-time.Second), tried: now, clock: now, restart: true, asked: true,
+		bitrate: h.cfg.Bitrate, load: newLoad(h.cfg.FPS),
 	}
 }
 
 // run works until nobody has watched for the linger, ctx ends, or an error.
-func (s *session) run(ctx context.Context) error {
+func (s *session) run(ctx context.Context) (err error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -75,21 +75,33 @@ func (s *session) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case f := <-s.frames.got:
-			s.asked = false
-			if f.err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return &feedError{f.err}
+			if fresh, err = s.take(f); err != nil {
+				return unlessOver(ctx, err)
 			}
-			fresh = s.take(f.Update)
 		case <-s.hub.wake:
 		case <-timer.C:
+		}
+		if !fresh { // what is new comes before what is repeated
+			select {
+			case f := <-s.frames.got:
+				if fresh, err = s.take(f); err != nil {
+					return unlessOver(ctx, err)
+				}
+			default:
+			}
 		}
 		if err := s.turn(fresh, time.Now()); err != nil {
 			return err
 		}
 	}
+}
+
+// unlessOver is err, or nil if ctx has ended.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // plan asks for a frame if somebody watches and it can be encoded at once, and
@@ -105,7 +117,7 @@ func (s *session) plan(now time.Time) (next time.Time, over bool) {
 	s.lonely = time.Time{}
 	next = s.due()
 	if !s.asked {
-		at := s.budget.ready(aheadMoving)
+		at := s.limit.ready(aheadMoving, dropped)
 		if slowed := s.moved.Add(s.load.interval); s.load.interval > s.load.fastest && slowed.After(at) {
 			at = slowed
 		}
@@ -126,27 +138,31 @@ func (s *session) due() time.Time {
 	var at time.Time
 	switch {
 	case !s.pending.Empty(): // the encoder failed or dropped it
-		at = s.budget.ready(aheadMoving)
-	case s.passes < len(topOff):
-		at = later(s.moved.Add(topOff[s.passes]), s.budget.ready(aheadStill))
+		at = s.limit.ready(aheadMoving, dropped)
+	case s.coarse:
+		at = later(s.left.Add(refineEvery), s.limit.ready(aheadStill, refined))
 	default:
 		at = s.left.Add(keepAlive)
 	}
 	if key, owed := s.hub.keyDue(); owed {
-		at = earlier(at, later(key, s.budget.ready(aheadKey)))
+		at = earlier(at, later(key, s.limit.budget.ready(aheadKey)))
 	}
 	return later(at, s.notYet)
 }
 
 // take converts what has changed, gives the frame back, and tells whether
 // anything had changed.
-func (s *session) take(u capture.Update) (fresh bool) {
+func (s *session) take(u fetched) (fresh bool, err error) {
+	s.asked = false
+	if u.err != nil {
+		return false, &feedError{u.err}
+	}
 	defer u.Frame.Release()
 	if u.Frame.Size != s.screen {
 		u.Damage = capture.Everywhere()
 	}
 	if u.Damage.Empty() {
-		return false
+		return false, nil
 	}
 	s.screen, s.taken = u.Frame.Size, u.Frame.Captured
 	size := s.hub.cfg.fit(s.screen)
@@ -159,7 +175,7 @@ func (s *session) take(u capture.Update) (fresh bool) {
 		yuv.Convert(&s.picture, u.Frame, &u.Damage)
 	}
 	s.pending.Union(&u.Damage)
-	return true
+	return true, nil
 }
 
 // turn encodes the picture if it is fresh, or due, and somebody watches.
@@ -172,7 +188,7 @@ func (s *session) turn(fresh bool, now time.Time) error {
 
 func (s *session) encode(now time.Time) error {
 	at, owed := s.hub.keyDue()
-	key := s.restart || owed && !later(at, s.budget.ready(aheadKey)).After(now)
+	key := s.restart || owed && !later(at, s.limit.budget.ready(aheadKey)).After(now)
 	moving := !s.pending.Empty()
 	s.clock = s.clock.Add(pace(now.Sub(s.tried), s.load.interval, moving || key))
 	s.tried = now
@@ -180,7 +196,7 @@ func (s *session) encode(now time.Time) error {
 	if moving && !key && s.alone && s.hub.layered() {
 		u.Layer = TopLayer
 	}
-	err := s.make(u, key)
+	err := s.make(u, key, now)
 	if err != nil {
 		return s.rebuild(err, now)
 	}
@@ -200,42 +216,53 @@ func (s *session) encode(now time.Time) error {
 		return nil
 	}
 	if moving || u.Key {
-		s.moved, s.passes = now, 0
-	} else {
-		s.passes = min(s.passes+1, len(topOff))
+		s.moved, s.coarse = now, true
 	}
 	s.pending.Clear()
 	s.alone = moving && u.Layer == 0
 	s.restart = false
 	s.left = done
-	// What has been sent before is what the screen shows now, and so is a frame
-	// from before the session. RTP times must increase.
-	if moving && s.taken.After(s.captured) {
-		s.captured = s.taken
-	} else {
-		s.captured = later(now, s.captured.Add(100*time.Microsecond))
-	}
+	s.captured = s.stamp(moving, now)
 	u.Captured = s.captured
-	s.budget.spend(u.Bytes, done)
+	s.limit.spend(u.Bytes, u.Key, done)
 	s.hub.publish(u, done, &s.load)
 	return nil
 }
 
+// stamp is the time of the next unit: that at which its picture was captured if
+// it is new. What is repeated is what the screen shows now; of what it will show
+// next some may have been captured already. Times increase.
+func (s *session) stamp(moving bool, now time.Time) time.Time {
+	soon := s.captured.Add(100 * time.Microsecond)
+	switch {
+	case moving && s.taken.After(s.captured):
+		return s.taken
+	case moving && now.Sub(s.taken) < time.Second:
+		return soon
+	default:
+		return later(now.Add(-onTheWay), soon)
+	}
+}
+
 // make encodes the picture for u, with the result, which may be nothing, in
 // its payloads.
-func (s *session) make(u *Unit, key bool) error {
-	if rate := s.hub.wantedBitrate(); rate != s.bitrate {
-		if err := s.enc.SetBitrate(rate); err != nil {
+func (s *session) make(u *Unit, key bool, now time.Time) error {
+	s.limit.set(s.hub.wantedBitrate())
+	if target := s.limit.target(now); target != s.bitrate {
+		if err := s.enc.SetBitrate(target); err != nil {
 			return err
 		}
-		s.bitrate, s.budget.rate = rate, rate
+		s.bitrate = target
 	}
 	var data []byte
 	var err error
 	spares, ok := s.enc.(SpareEncoder)
-	if ok && u.Layer == TopLayer {
+	switch spare := ok && u.Layer == TopLayer; {
+	case s.pending.Empty() && !key:
+		data, s.coarse, err = s.enc.Refine(&s.picture, s.limit.room(now), s.clock)
+	case spare:
 		data, u.Key, err = spares.EncodeSpare(&s.picture, &s.pending, s.clock)
-	} else {
+	default:
 		u.Layer = 0
 		data, u.Key, err = s.enc.Encode(&s.picture, &s.pending, key, s.clock)
 	}

@@ -6,6 +6,7 @@ import (
 	"image"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,7 +24,7 @@ func streamStory(t *testing.T, size image.Point, need []Codec, tell func(t *test
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := NewStream(StreamConfig{
-			Watch:  func() Tap { still := make(screen, 1); still.paint(capture.Everywhere()); return still },
+			Watch:  func() Tap { still := make(screen, 1); still.paintSize(size, capture.Everywhere()); return still },
 			Size:   func() image.Point { return size },
 			Codecs: []Codec{VP9, H264, VP8, AV1},
 			FPS:    30, Bitrate: 4e6,
@@ -108,5 +109,39 @@ func TestViewerThatTakesSmallPicturesOnly(t *testing.T) {
 		if len(s.Status()) != 2 || smaller.hub != small.hub {
 			t.Fatal("viewers of the same limit do not share")
 		}
+	})
+}
+
+// TestCodecThatFails shows a screen that is too small for H.264: its viewers are
+// told, those of another codec see nothing of it, and who comes next gets what
+// works, until the codec is tried again.
+func TestCodecThatFails(t *testing.T) {
+	streamStory(t, image.Pt(8, 8), []Codec{VP9, H264}, func(t *testing.T, s *Stream) {
+		h264, vp9 := Want{Codec: H264}, Want{Codec: VP9}
+		good := join(t, s, VP9, vp9)
+		if u := next(t, good); u.Size != image.Pt(8, 8) {
+			t.Fatalf("a picture of %v", u.Size)
+		}
+		bad := join(t, s, H264, h264)
+		if _, err := bad.Next(t.Context()); err == nil || !strings.Contains(err.Error(), "OpenH264: open for 8x8") {
+			t.Fatalf("the viewer of a codec that fails gets %v", err)
+		}
+		synctest.Wait()
+		if n := s.Totals()[H264]; n.Failures != maxFailures {
+			t.Errorf("%d failures, want %d", n.Failures, maxFailures)
+		}
+		good.Close() // its encoder lingers
+		time.Sleep(10 * time.Second)
+		join(t, s, VP9, h264, vp9).Close()
+		time.Sleep(brokenFor)
+		s.cfg.Codecs = []Codec{H264, VP9}
+		if n := len(s.Status()); n != 0 {
+			t.Fatalf("%d encoders", n)
+		}
+		bad = join(t, s, H264, h264, vp9)
+		if _, err := bad.Next(t.Context()); err == nil {
+			t.Fatal("a unit of a codec that fails")
+		}
+		next(t, join(t, s, VP9, h264, vp9))
 	})
 }

@@ -102,10 +102,10 @@ const char *dw_av1_open(encoder **out, int width, int height, int kbps) {
 	e->cfg.rc_max_quantizer = 56;
 	e->cfg.rc_undershoot_pct = 50;
 	e->cfg.rc_overshoot_pct = 50;
-	e->cfg.rc_buf_sz = 1000;
+	e->cfg.rc_buf_sz = 600; // a still screen saves nothing up for what moves then
 	e->cfg.rc_buf_initial_sz = 500;
 	e->cfg.rc_buf_optimal_sz = 600;
-	e->cfg.rc_dropframe_thresh = 30;
+	e->cfg.rc_dropframe_thresh = 0; // who sends holds the rate
 	if ((err = aom_codec_enc_init(&e->ctx, iface, &e->cfg, 0))) {
 		free(e);
 		return why(NULL, err);
@@ -162,7 +162,8 @@ const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const 
 		out->size = p->data.frame.sz;
 		out->key = (p->data.frame.flags & AOM_FRAME_IS_KEY) != 0;
 	}
-	return key ? why(&e->ctx, intra_tools(e, 1)) : NULL;
+	if (key && (err = intra_tools(e, 1))) return why(&e->ctx, err);
+	return why(&e->ctx, aom_codec_control(&e->ctx, AOME_GET_LAST_QUANTIZER_64, &out->quantizer));
 }
 
 void dw_av1_close(encoder *e) {

@@ -18,6 +18,7 @@ import (
 	"unsafe"
 
 	"deskwhep/capture"
+	"deskwhep/encode/refine"
 	"deskwhep/encode/yuv"
 )
 
@@ -29,21 +30,24 @@ func Version() string { return C.GoString(C.aom_codec_version_str()) }
 type Encoder struct {
 	kbps, fps int
 
-	c     *C.encoder // nil before the first picture and after Close
-	size  image.Point
-	began time.Time // of the first picture of this size; zero before
-	still int       // calls in a row in which nothing had changed, as an index of quantizers
+	c           *C.encoder // nil before the first picture and after Close
+	size        image.Point
+	began       time.Time // of the first picture of this size; zero before
+	ladder      refine.Ladder
+	least, most int // quantizers of the last picture
 }
 
-// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
-// for each picture in a row that only refines it. The floor keeps a desktop on
+// Quantizers, 0 to 63. While the picture changes the floor keeps a desktop on
 // which little happens from using the whole bitrate.
-var quantizers = [...]struct{ min, max int }{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+const (
+	floor   = 10
+	ceiling = 56
+)
 
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
 func New(bitrate, fps int) *Encoder {
-	return &Encoder{kbps: max(bitrate/1000, 1), fps: max(fps, 1)}
+	return &Encoder{kbps: max(bitrate/1000, 1), fps: max(fps, 1), ladder: refine.Ladder{Sharp: 6, Least: 4}}
 }
 
 // Encode implements encode.Encoder. Of the damage this library uses only
@@ -58,25 +62,42 @@ func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at ti
 		e.began = at
 		key = true
 	}
-	if damage.Empty() && !key {
-		e.still = min(e.still+1, len(quantizers)-1)
-	} else {
-		e.still = 0
+	out, err := e.encode(p, key, floor, ceiling, at)
+	if err != nil || out.size == 0 {
+		return nil, false, err
 	}
-	q := quantizers[e.still]
-	if why := C.dw_av1_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
-		return nil, false, failed("set the quantizer", why)
+	e.ladder.Changed(int(out.quantizer), 1.3*float64(out.size)/float64(64-out.quantizer))
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+// Refine implements encode.Encoder.
+func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
+	q := e.ladder.Next(room)
+	out, err := e.encode(p, false, q, q, at)
+	if err != nil || out.size == 0 {
+		return nil, true, err
+	}
+	return unsafe.Slice((*byte)(out.data), out.size), e.ladder.Refined(int(out.quantizer), int(out.size)), nil
+}
+
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
+
+func (e *Encoder) encode(p *yuv.Picture, key bool, least, most int, at time.Time) (out C.packet, err error) {
+	e.least, e.most = least, most
+	if why := C.dw_av1_quantizers(e.c, C.int(least), C.int(most)); why != nil {
+		return out, failed("set the quantizer", why)
 	}
 	var force C.int
 	if key {
 		force = 1
 	}
-	var out C.packet
 	if why := C.dw_av1_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
 		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, &out); why != nil {
-		return nil, false, failed("encode", why)
+		return out, failed("encode", why)
 	}
-	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+	return out, nil
 }
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }

@@ -9,6 +9,7 @@ typedef struct {
 	const void *data; // the encoder's, until the next call
 	size_t size;      // 0: the picture was dropped
 	int key;
+	int quantizer;    // that the picture was coded with, 0 to 63
 } packet;
 
 const char *dw_av1_open(encoder **out, int width, int height, int kbps);

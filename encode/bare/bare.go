@@ -19,16 +19,18 @@ import (
 )
 
 // Encode encodes pictures of the given size, in I420 without padding and one
-// behind the other, of which the first becomes a key frame. It tells the CPU
-// time, and the bytes of all.
-func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte) (spent time.Duration, bytes int, err error) {
+// behind the other, of which the first becomes a key frame. bounds are the least
+// and the highest quantizer of each. It tells the CPU time, and the bytes of all.
+func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte, bounds [][2]int32) (spent time.Duration, bytes int, err error) {
 	each := size.X*size.Y + 2*((size.X+1)/2*((size.Y+1)/2))
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	pin.Pin(unsafe.SliceData(pictures))
+	pin.Pin(unsafe.SliceData(bounds))
 	w := C.work{
 		pictures: (*C.uint8_t)(&pictures[0]), n: C.int(len(pictures) / each),
 		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps),
+		bounds: (*C.int32_t)(&bounds[0][0]),
 	}
 	failed := C.int(1)
 	switch codec {

@@ -6,6 +6,8 @@ typedef struct {
 	const uint8_t *pictures;
 	int n, width, height;
 	int bitrate, fps;
+	const int32_t *bounds; // two for each picture: its least and its highest quantizer
+	int now;               // the picture that is encoded
 
 	int64_t ns;    // out: the CPU time
 	int64_t bytes; // out: the sum of the encoded pictures

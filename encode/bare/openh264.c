@@ -1,7 +1,7 @@
 //go:build !novpx && !noaom && !noopenh264
 
 #define dw_h264_open bare_h264_open
-#define dw_h264_rate bare_h264_rate
+#define dw_h264_quantizer bare_h264_quantizer
 #define dw_h264_encode bare_h264_encode
 #define dw_h264_close bare_h264_close
 #define dw_h264_version bare_h264_version
@@ -11,12 +11,13 @@
 
 static encoder *begin(const work *w) {
 	encoder *e = NULL;
-	bare_h264_open(&e, w->width, w->height, w->bitrate, w->fps);
+	bare_h264_open(&e, w->width, w->height, w->fps);
 	return e;
 }
 
 static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
 	packet out;
+	if (bare_h264_quantizer(e, w->bounds[2 * w->now])) return -1;
 	if (bare_h264_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns / 1000000, key, &out)) return -1;
 	return out.size;
 }

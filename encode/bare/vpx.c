@@ -23,6 +23,8 @@ static encoder *open9(const work *w) {
 
 static int64_t encode(encoder *e, const work *w, int64_t ns, int key, const uint8_t *y, const uint8_t *u, const uint8_t *v) {
 	packet out;
+	const int32_t *q = w->bounds + 2 * w->now;
+	if (bare_vpx_quantizers(e, q[0], q[1])) return -1;
 	if (bare_vpx_encode(e, y, u, v, w->width, (w->width + 1) / 2, ns * 9 / 100000, 90000 / w->fps, key ? KEY : BASE, NULL, &out))
 		return -1;
 	return out.size;

@@ -85,6 +85,11 @@ func (s encoder) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time
 	return s.delta, false, nil
 }
 
+// Refine implements encode.Encoder.
+func (s encoder) Refine(*yuv.Picture, int, time.Time) ([]byte, bool, error) {
+	return s.delta, false, nil
+}
+
 // SetBitrate implements encode.Encoder.
 func (encoder) SetBitrate(int) error { return nil }
 

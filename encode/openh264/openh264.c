@@ -13,7 +13,7 @@ struct encoder {
 	size_t room;
 };
 
-int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
+int dw_h264_open(encoder **out, int width, int height, int fps) {
 	encoder *e = calloc(1, sizeof *e);
 	if (!e) return cmMallocMemeError;
 	e->width = width;
@@ -30,11 +30,9 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	(*e->svc)->GetDefaultParams(e->svc, &p);
 	p.iUsageType = CAMERA_VIDEO_REAL_TIME; // the screen mode's rate control obeys no bitrate
 	p.iComplexityMode = LOW_COMPLEXITY;
-	p.iRCMode = RC_BITRATE_MODE;
+	p.iRCMode = RC_OFF_MODE;
 	p.iPicWidth = width;
 	p.iPicHeight = height;
-	p.iTargetBitrate = bitrate;
-	p.iMaxBitrate = UNSPECIFIED_BIT_RATE;
 	p.fMaxFrameRate = fps;
 	p.iTemporalLayerNum = 1;
 	p.iSpatialLayerNum = 1;
@@ -56,8 +54,6 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	l->iVideoWidth = width;
 	l->iVideoHeight = height;
 	l->fFrameRate = fps;
-	l->iSpatialBitrate = bitrate;
-	l->iMaxSpatialBitrate = UNSPECIFIED_BIT_RATE;
 	l->uiProfileIdc = PRO_BASELINE;
 	l->uiLevelIdc = LEVEL_UNKNOWN;
 	l->sSliceArgument.uiSliceMode = SM_SINGLE_SLICE;
@@ -79,11 +75,13 @@ int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps) {
 	return 0;
 }
 
-int dw_h264_rate(encoder *e, int bitrate, int dropping) {
-	SBitrateInfo info = {SPATIAL_LAYER_ALL, bitrate};
-	bool skip = dropping;
-	int err = (*e->svc)->SetOption(e->svc, ENCODER_OPTION_RC_FRAME_SKIP, &skip);
-	return err ? err : (*e->svc)->SetOption(e->svc, ENCODER_OPTION_BITRATE, &info);
+int dw_h264_quantizer(encoder *e, int quantizer) {
+	SEncParamExt p; // as the library has completed it; otherwise it would begin anew
+	int err = (*e->svc)->GetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
+	if (err) return err;
+	if (p.sSpatialLayers[0].iDLayerQp == quantizer) return 0;
+	p.sSpatialLayers[0].iDLayerQp = quantizer;
+	return (*e->svc)->SetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
 }
 
 static int join(encoder *e, SFrameBSInfo *info, packet *out) {

@@ -16,6 +16,7 @@ import (
 	"unsafe"
 
 	"deskwhep/capture"
+	"deskwhep/encode/refine"
 	"deskwhep/encode/yuv"
 )
 
@@ -28,65 +29,85 @@ func Version() string {
 
 // Encoder is an encode.Encoder for H.264, constrained baseline profile. A new
 // size begins with a key frame. Its data is in Annex B, with parameter sets
-// before every key frame. Pictures are at least 16x16; of an odd size the last
-// column or row is left out.
+// before every key frame. Pictures are at least 16x16; an odd last column or row
+// is there twice, as even sizes are all that 4:2:0 can be cropped to.
 type Encoder struct {
 	bitrate, fps int
-	current      int // bitrate of the library
 
-	c     *C.encoder // nil before the first picture and after Close
-	size  image.Point
-	began time.Time // of the first picture of this size; zero before
-	still int       // calls in a row in which nothing had changed, as an index of generosity
+	c         *C.encoder // nil before the first picture and after Close
+	size      image.Point
+	began     time.Time // of the first picture of this size; zero before
+	last      time.Time // of the last picture
+	rate      rate
+	ladder    refine.Ladder
+	quantizer int // of the last picture
 }
 
-// generosity multiplies the bitrate while the picture changes, and then for
-// each picture in a row that only refines it: the library's quantizer follows.
-var generosity = [...]int{1, 4, 8, 16, 32}
+// A picture that refines and has no more bytes changes next to nothing.
+const settled = 10_000
 
 // New makes an encoder that aims at a bitrate in bit/s, at most fps pictures a
 // second.
 func New(bitrate, fps int) *Encoder {
-	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1)}
+	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: sharpest, Least: 8}}
 }
 
-// Encode implements encode.Encoder. Of the damage this library uses only
-// whether there is any.
-func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+// Encode implements encode.Encoder. The library does not use the damage.
+func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
 	}
 	if e.began.IsZero() {
-		e.began = at
+		e.began, e.last = at, at
 		key = true
 	}
-	if damage.Empty() && !key {
-		e.still = min(e.still+1, len(generosity)-1)
-	} else {
-		e.still = 0
+	q := e.rate.quantizer(key)
+	since := at.Sub(e.last)
+	out, err := e.encode(p, q, key, at)
+	if err != nil || out.size == 0 {
+		return nil, false, err
 	}
-	if bitrate := min(e.bitrate*generosity[e.still], 1e9); bitrate != e.current {
-		// The library drops a third of the pictures of a page that scrolls,
-		// where the hub's own holding of the rate drops next to none; but it
-		// gets as sharp as it can within four pictures only if it may drop.
-		dropping := C.int(min(e.still, 1))
-		if err := C.dw_h264_rate(e.c, C.int(bitrate), dropping); err != 0 {
-			return nil, false, failed("set the bitrate", err)
-		}
-		e.current = bitrate
+	e.rate.coded(int(out.size), float64(e.bitrate)/8*min(since.Seconds(), 4/float64(e.fps)), key)
+	e.ladder.Changed(q, e.rate.cost(q, int(out.size)))
+	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+// Refine implements encode.Encoder.
+func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
+	q := e.ladder.Next(room)
+	out, err := e.encode(p, q, false, at)
+	if err != nil || out.size == 0 {
+		return nil, true, err
+	}
+	e.rate.paused()
+	// Beside what it has left out the library leaves out more: one picture with
+	// a quantizer is not always enough.
+	more = e.ladder.Refined(q, int(out.size)) || out.size > settled
+	return unsafe.Slice((*byte)(out.data), out.size), more, nil
+}
+
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.quantizer, e.quantizer }
+
+func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (out C.packet, err error) {
+	p.Pad()
+	e.quantizer = quantizer
+	if err := C.dw_h264_quantizer(e.c, C.int(quantizer)); err != 0 {
+		return out, failed("set the quantizer", err)
 	}
 	var force C.int
 	if key {
 		force = 1
 	}
-	var out C.packet
 	if err := C.dw_h264_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
 		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
-		return nil, false, failed("encode", err)
+		return out, failed("encode", err)
 	}
-	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+	e.last = at
+	return out, nil
 }
 
 func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
@@ -102,10 +123,13 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if err := C.dw_h264_open(&e.c, C.int(size.X&^1), C.int(size.Y&^1), C.int(e.bitrate), C.int(e.fps)); err != 0 {
+	if size.X < 16 || size.Y < 16 { // the library opens, and then fails at each picture
+		return fmt.Errorf("OpenH264: open for %dx%d: pictures have 16x16 pixels at least", size.X, size.Y)
+	}
+	if err := C.dw_h264_open(&e.c, C.int(size.X+size.X&1), C.int(size.Y+size.Y&1), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
-	e.size, e.began, e.current = size, time.Time{}, e.bitrate
+	e.size, e.began = size, time.Time{}
 	return nil
 }
 

@@ -10,11 +10,10 @@ typedef struct {
 	int key;
 } packet;
 
-int dw_h264_open(encoder **out, int width, int height, int bitrate, int fps);
+int dw_h264_open(encoder **out, int width, int height, int fps);
 
-// Sets the bitrate, and whether the library may drop pictures. At first it may
-// not.
-int dw_h264_rate(encoder *e, int bitrate, int dropping);
+// Sets the quantizer, 0 to 51, of the pictures that follow.
+int dw_h264_quantizer(encoder *e, int quantizer);
 
 // Encodes an I420 picture. Nothing that y, u or v point to is kept.
 int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,

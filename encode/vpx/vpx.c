@@ -73,10 +73,10 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 	e->cfg.rc_max_quantizer = 56;
 	e->cfg.rc_undershoot_pct = 100;
 	e->cfg.rc_overshoot_pct = 15;
-	e->cfg.rc_buf_sz = 1000;
+	e->cfg.rc_buf_sz = 600; // a still screen saves nothing up for what moves then
 	e->cfg.rc_buf_initial_sz = 500;
 	e->cfg.rc_buf_optimal_sz = 600;
-	e->cfg.rc_dropframe_thresh = 30;
+	e->cfg.rc_dropframe_thresh = 0; // who sends holds the rate
 	e->cfg.rc_resize_allowed = 0;
 	if ((err = vpx_codec_enc_init(&e->ctx, iface, &e->cfg, 0))) {
 		free(e);

@@ -19,6 +19,7 @@ import (
 	"unsafe"
 
 	"deskwhep/capture"
+	"deskwhep/encode/refine"
 	"deskwhep/encode/yuv"
 )
 
@@ -27,39 +28,41 @@ func Version() string { return C.GoString(C.vpx_codec_version_str()) }
 
 // Encoder is an encode.Encoder. A new size begins with a key frame.
 type Encoder struct {
-	name string
-	vp9  C.int
-	kbps C.int
-	fps  int
-	quantizers
+	name   string
+	vp9    C.int
+	kbps   C.int
+	fps    int
+	floor  int // of the quantizer while the picture changes
+	ladder refine.Ladder
 
-	c        *C.encoder // nil before the first picture and after Close
-	balance  *C.balance // of VP9; else nil
-	size     image.Point
-	began    time.Time // of the first picture of this size; zero before
-	activity *activity
-	still    int // calls in a row in which nothing had changed, as an index of quantizers
+	c           *C.encoder // nil before the first picture and after Close
+	balance     *C.balance // of VP9; else nil
+	size        image.Point
+	began       time.Time // of the first picture of this size; zero before
+	last        time.Time // of the last picture
+	debt        float64   // bytes that have been spent ahead on what changes
+	activity    *activity
+	least, most int // quantizers of the last picture
 }
 
-// quantizers bound the quantizer, 0 to 63, while the picture changes, and then
-// for each picture in a row that only refines it. The floor keeps a desktop on
+// Quantizers, 0 to 63. While the picture changes the floor keeps a desktop on
 // which little happens from using the whole bitrate.
-type quantizers [5]struct{ min, max int }
-
-var (
-	vp8Quantizers = quantizers{{8, 56}, {8, 32}, {8, 22}, {8, 14}, {4, 6}}
-	vp9Quantizers = quantizers{{10, 56}, {10, 32}, {10, 22}, {8, 14}, {4, 6}}
+const (
+	floorVP8 = 8
+	floorVP9 = 10
+	ceiling  = 44
+	highest  = 56 // while much has been spent ahead
 )
 
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
 func NewVP8(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp8Quantizers}
+	return &Encoder{name: "vp8", kbps: kilo(bitrate), fps: max(fps, 1), floor: floorVP8, ladder: refine.Ladder{Sharp: 4, Least: 4}}
 }
 
 // NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
 func NewVP9(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), quantizers: vp9Quantizers}
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), floor: floorVP9, ladder: refine.Ladder{Sharp: 6, Least: 4}}
 }
 
 func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
@@ -67,59 +70,94 @@ func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
 // Encode implements encode.Encoder.
 func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if key {
-		return e.encode(p, damage, C.KEY, at)
+		return e.change(p, damage, C.KEY, at)
 	}
-	return e.encode(p, damage, C.BASE, at)
+	return e.change(p, damage, C.BASE, at)
 }
 
 // EncodeSpare implements encode.SpareEncoder.
 func (e *Encoder) EncodeSpare(p *yuv.Picture, damage *capture.Damage, at time.Time) (data []byte, isKey bool, err error) {
-	return e.encode(p, damage, C.SPARE, at)
+	return e.change(p, damage, C.SPARE, at)
 }
 
-func (e *Encoder) encode(p *yuv.Picture, damage *capture.Damage, kind C.kind, at time.Time) (data []byte, isKey bool, err error) {
+// change encodes a picture that has changed.
+func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
 		}
 	}
 	if e.began.IsZero() {
-		e.began = at
+		e.began, e.last = at, at
 		kind = C.KEY
 	}
-	if damage.Empty() && kind != C.KEY {
-		e.still = min(e.still+1, len(e.quantizers)-1)
-	} else {
-		e.still = 0
-	}
-	q := e.quantizers[e.still]
-	if why := C.dw_vpx_quantizers(e.c, C.int(q.min), C.int(q.max)); why != nil {
-		return nil, false, e.failed("set the quantizer", why)
-	}
-	active := e.activity.choose(e.size, damage, kind == C.KEY, min(q.max, sharp))
-	var only *C.uint8_t // all
-	if active != nil {
-		only = plane(active)
-	}
+	active := e.activity.choose(e.size, damage, kind == C.KEY, sharp)
+	share := float64(e.kbps) * 125 * min(at.Sub(e.last).Seconds(), 4/float64(e.fps))
 	if e.balance != nil {
 		for _, r := range damage.Rects(p.Size) {
 			C.dw_balance_shift(e.balance, plane(p.Y), C.int(p.StrideY), C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y))
 		}
 	}
-	var out C.packet
-	why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out)
+	out, err := e.encode(p, active, kind, e.floor, e.ceiling(), at)
 	if e.balance != nil { // libvpx has a copy of its own
 		C.dw_balance_restore(e.balance, plane(p.Y), C.int(p.StrideY), boolean(out.size > 0 && kind != C.SPARE))
 	}
-	if why != nil {
-		return nil, false, e.failed("encode", why)
+	if err != nil {
+		return nil, false, err
+	}
+	if e.debt = max(e.debt+float64(out.size)-share, 0); kind == C.KEY {
+		e.debt = 0 // a pause pays for it
 	}
 	// What is in a spare picture only will be coded again.
 	if e.activity.again = out.size == 0 || kind == C.SPARE; !e.activity.again {
 		e.activity.coded(int(out.quantizer))
 	}
+	if out.size > 0 {
+		e.ladder.Changed(int(out.quantizer), 1.3*float64(out.size)/float64(64-out.quantizer))
+	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
+}
+
+// Refine implements encode.Encoder.
+func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
+	q := e.ladder.Next(room)
+	active := e.activity.choose(e.size, &capture.Damage{}, false, q)
+	out, err := e.encode(p, active, C.BASE, q, q, at)
+	if err != nil || out.size == 0 {
+		return nil, true, err
+	}
+	e.activity.again = false
+	e.activity.coded(int(out.quantizer))
+	return unsafe.Slice((*byte)(out.data), out.size), e.ladder.Refined(int(out.quantizer), int(out.size)), nil
+}
+
+// ceiling keeps text legible in a picture that differs from the last one, and
+// lets go where one such picture follows the other.
+func (e *Encoder) ceiling() int {
+	const most = 0.15 // s
+	return ceiling + int((highest-ceiling)*min(e.debt/(float64(e.kbps)*125*most), 1))
+}
+
+// Bounds are the least and the highest quantizer that the last picture could be
+// coded with.
+func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
+
+// encode encodes the active blocks of p, all if active is nil.
+func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (out C.packet, err error) {
+	e.least, e.most = least, most
+	if why := C.dw_vpx_quantizers(e.c, C.int(least), C.int(most)); why != nil {
+		return out, e.failed("set the quantizer", why)
+	}
+	var only *C.uint8_t
+	if active != nil {
+		only = plane(active)
+	}
+	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
+		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out); why != nil {
+		return out, e.failed("encode", why)
+	}
+	e.last = at
+	return out, nil
 }
 
 func boolean(b bool) C.int {

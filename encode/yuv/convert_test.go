@@ -1,6 +1,7 @@
 package yuv
 
 import (
+	"bytes"
 	"image"
 	"math/rand/v2"
 	"testing"
@@ -119,6 +120,30 @@ func TestConvertOnlyDamage(t *testing.T) {
 			if changed && !image.Pt(x, y).In(image.Rect(30, 10, 40, 20)) {
 				t.Fatalf("pixel %d,%d outside the damage was converted", x, y)
 			}
+		}
+	}
+}
+
+func TestPadRepeatsTheLastColumnAndRow(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(9, 9))
+	for _, size := range []image.Point{{1, 1}, {17, 33}, {64, 3}, {63, 64}, {18, 20}} {
+		var p Picture
+		all := capture.Everywhere()
+		Convert(&p, frame(size, capture.BGRX, rnd), &all)
+		u, v := bytes.Clone(p.U), bytes.Clone(p.V)
+		even := p.Pad()
+		if even != image.Pt((size.X+1)&^1, (size.Y+1)&^1) {
+			t.Errorf("%v becomes %v", size, even)
+		}
+		for y := range even.Y {
+			for x := range even.X {
+				if p.Y[y*p.StrideY+x] != p.Y[min(y, size.Y-1)*p.StrideY+min(x, size.X-1)] {
+					t.Fatalf("%v: (%d,%d) does not repeat its neighbour", size, x, y)
+				}
+			}
+		}
+		if !bytes.Equal(u, p.U) || !bytes.Equal(v, p.V) {
+			t.Errorf("%v: chroma has changed", size)
 		}
 	}
 }
