@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"sync"
 	"testing"
@@ -64,7 +65,7 @@ func (w watched) share(end uint64) float64 {
 	if w.First < 0 || int64(end) <= w.First {
 		return 0
 	}
-	return float64(w.Decoded) / float64(max(int64(end), w.Last+1)-w.First)
+	return min(float64(w.Decoded)/float64(int64(end)-w.First), 1)
 }
 
 // picture is one that comes in packets.
@@ -269,20 +270,20 @@ func through(answer string, candidates ...string) string {
 	})
 }
 
-func udpCandidate(port int) string {
-	return fmt.Sprintf("1 1 udp 2130706431 127.0.0.1 %d typ host", port)
+func udpCandidate(at netip.AddrPort) string {
+	return fmt.Sprintf("1 1 udp 2130706431 %s %d typ host", at.Addr(), at.Port())
 }
 
-func tcpCandidate(port int) string {
-	return fmt.Sprintf("2 1 tcp 1671430143 127.0.0.1 %d typ host tcptype passive", port)
+func tcpCandidate(at netip.AddrPort) string {
+	return fmt.Sprintf("2 1 tcp 1671430143 %s %d typ host tcptype passive", at.Addr(), at.Port())
 }
 
 // via makes an answer lead through a relay.
-func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.Port)) }
+func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.AddrPort())) }
 
-func (r *tcpRelay) via(answer string) string { return through(answer, tcpCandidate(r.port())) }
-
-func (r *tcpRelay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
+func (r *tcpRelay) via(answer string) string {
+	return through(answer, tcpCandidate(r.listener.Addr().(*net.TCPAddr).AddrPort()))
+}
 
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
