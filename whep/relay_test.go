@@ -139,6 +139,7 @@ type relay struct {
 	bytes  atomic.Int64 // given to the player
 	dead   atomic.Bool  // nothing passes any more
 	player atomic.Pointer[net.UDPAddr]
+	lose   atomic.Pointer[func(rtp []byte) bool] // tells which RTP packets are lost besides
 }
 
 func startRelay(t testing.TB, server *net.UDPAddr, settings linkTo, seed uint64) *relay {
@@ -183,9 +184,14 @@ func startRelay(t testing.TB, server *net.UDPAddr, settings linkTo, seed uint64)
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			if err == nil && !r.dead.Load() && r.player.Load() != nil {
-				down.carry(buf[:n], buf[0]>>6 == 2 && (buf[1] < 192 || buf[1] > 223))
+			if err != nil || r.dead.Load() || r.player.Load() == nil {
+				continue
 			}
+			rtp := buf[0]>>6 == 2 && (buf[1] < 192 || buf[1] > 223)
+			if lose := r.lose.Load(); rtp && lose != nil && (*lose)(buf[:n]) {
+				continue
+			}
+			down.carry(buf[:n], rtp)
 		}
 	})
 	t.Cleanup(func() {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
@@ -34,6 +35,7 @@ const (
 // decoded, and asks for key frames when that does not go on.
 type watcher struct {
 	pc        *webrtc.PeerConnection
+	begun     time.Time // just before the POST
 	connected chan struct{}
 	failed    chan struct{} // the connection is over
 
@@ -44,6 +46,8 @@ type watcher struct {
 	next     int64 // picture to be decoded; -1 before the first key frame
 	waiting  time.Time
 	asked    time.Time
+	came     map[uint16]time.Time // when packets first came, by sequence number
+	keyed    time.Time            // when the last key frame was decoded
 
 	watched
 }
@@ -57,6 +61,8 @@ type watched struct {
 	Keys    int // key frames decoded
 	Asked   int // key frames asked for
 	Packets int // that came, repairs too
+
+	Wait time.Duration // from the POST to the first picture
 }
 
 // share is the share of decoded pictures of those from the first one to the end,
@@ -101,17 +107,19 @@ func newWatcher(url string, via func(answer string) string, local func(net.IP) b
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
 	var media webrtc.MediaEngine
 	var registry interceptor.Registry
-	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(&media, &registry))
+	repairs, err := nack.NewGeneratorInterceptor(nack.GeneratorInterval(20 * time.Millisecond)) // as browsers
+	err = errors.Join(err, media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
 	if err != nil {
 		return nil, err
 	}
+	registry.Add(repairs)
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(&registry)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
-		pc: pc, connected: make(chan struct{}), failed: make(chan struct{}),
-		pictures: map[int64]*picture{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
+		pc: pc, begun: time.Now(), connected: make(chan struct{}), failed: make(chan struct{}),
+		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
 	}
 	up, down := sync.OnceFunc(func() { close(w.connected) }), sync.OnceFunc(func() { close(w.failed) })
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { w.read(track) })
@@ -165,6 +173,9 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.Packets++
+	if now.Sub(w.came[packet.SequenceNumber]) > 30*time.Second { // numbers come again
+		w.came[packet.SequenceNumber] = now
+	}
 	number := int64(v.PictureID)
 	if w.newest >= 0 { // 15 bits on the wire
 		number = w.newest + int64(int16((v.PictureID-uint16(w.newest))<<1)>>1)
@@ -173,7 +184,7 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
 	if number >= w.next {
 		w.note(number, packet, v.S == 1, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
 	}
-	if w.decode(now.Sub(w.waiting) > patienceRepair) {
+	if w.decode(now.Sub(w.waiting) > patienceRepair, now) {
 		w.waiting = now
 	}
 	patience := patienceNext
@@ -205,7 +216,7 @@ func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
 
 // decode decodes what can be, and tells whether that was anything or there is
 // nothing to wait for. skip lets it go on with a key frame.
-func (w *watcher) decode(skip bool) (went bool) {
+func (w *watcher) decode(skip bool, now time.Time) (went bool) {
 	for {
 		at := w.next
 		if p := w.pictures[at]; p == nil || !p.whole() {
@@ -220,12 +231,13 @@ func (w *watcher) decode(skip bool) (went bool) {
 			return went || w.newest < w.next
 		}
 		if w.First < 0 {
-			w.First = at
+			w.First, w.Wait = at, now.Sub(w.begun)
 		} else {
 			w.Skipped += int(at - w.next)
 		}
 		if w.pictures[at].key {
 			w.Keys++
+			w.keyed = now
 		}
 		w.Decoded++
 		w.Last, w.next, went = at, at+1, true
