@@ -14,7 +14,7 @@ import (
 
 const (
 	goodViewers = 9
-	watchFor    = 5 * time.Second
+	watchFor    = 4 * time.Second
 	pathDelay   = 25 * time.Millisecond // each way
 )
 
@@ -118,6 +118,13 @@ func (s *scene) tell(t *testing.T, w watched) {
 
 // stream makes 30 frames per second until stop is called.
 func stream(t testing.TB, s *encodetest.Source) (stop func()) {
+	stop = sync.OnceFunc(every(s.Tick)) // if the machine is too busy, one frame less
+	t.Cleanup(stop)
+	return stop
+}
+
+// every calls frame 30 times a second until stop is called.
+func every(frame func() bool) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -126,15 +133,13 @@ func stream(t testing.TB, s *encodetest.Source) (stop func()) {
 		for {
 			select {
 			case <-ticks.C:
-				s.Tick() // if the machine is too busy, one frame less
+				frame()
 			case <-done:
 				return
 			}
 		}
 	}()
-	stop = sync.OnceFunc(func() { close(done); <-ended })
-	t.Cleanup(stop)
-	return stop
+	return func() { close(done); <-ended }
 }
 
 // pass waits for so long a time of pictures.
@@ -252,6 +257,7 @@ func flood(t *testing.T, send func(*testing.T, *watcher), check func(*testing.T,
 
 // TestViewerThatVanishes falls silent without a word.
 func TestViewerThatVanishes(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	s := startScene(t, small())
 	r := startRelay(t, s.udp(), linkTo{}, 1)
 	follow(t, s.url, r.via)

@@ -16,25 +16,6 @@ const (
 	joinDelta = 8_000
 )
 
-// every calls frame 30 times a second until stop is called.
-func every(frame func() bool) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticks := time.NewTicker(time.Second / 30)
-		defer ticks.Stop()
-		for {
-			select {
-			case <-ticks.C:
-				frame()
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { close(done); <-ended }
-}
-
 // joinMany has n players join within spread, and gives their waits from the POST to
 // the first picture, sorted.
 func joinMany(t testing.TB, url string, n int, spread time.Duration) (waits []time.Duration) {

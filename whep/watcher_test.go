@@ -66,12 +66,12 @@ type watched struct {
 }
 
 // share is the share of decoded pictures of those from the first one to the end,
-// which is a number of units.
+// which is a number of units. What was skipped later counts too.
 func (w watched) share(end uint64) float64 {
 	if w.First < 0 || int64(end) <= w.First {
 		return 0
 	}
-	return min(float64(w.Decoded)/float64(int64(end)-w.First), 1)
+	return float64(min(w.Last+1, int64(end))-w.First-int64(w.Skipped)) / float64(int64(end)-w.First)
 }
 
 // picture is one that comes in packets.
