@@ -6,13 +6,13 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/nack"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
@@ -30,8 +30,16 @@ const (
 	patienceRepair = 150 * time.Millisecond
 )
 
+// A player asks for a missing packet when it has not come out of order so soon,
+// then after each round trip, and so often.
+const (
+	nackAfter = 10 * time.Millisecond
+	nackAgain = 60 * time.Millisecond
+	nackMost  = 10
+)
+
 // watcher is a player that follows the pictures of an encodetest.Source: it
-// repairs and reports as pion does, decodes what is whole and refers to what was
+// reports as pion does, asks for missing packets as browsers do, decodes what is whole and refers to what was
 // decoded, and asks for key frames when that does not go on.
 type watcher struct {
 	pc        *webrtc.PeerConnection
@@ -46,10 +54,18 @@ type watcher struct {
 	next     int64 // picture to be decoded; -1 before the first key frame
 	waiting  time.Time
 	asked    time.Time
+	highest  uint16 // sequence number; valid if any packet came
+	missing  map[uint16]*absent
 	came     map[uint16]time.Time // when packets first came, by sequence number
 	keyed    time.Time            // when the last key frame was decoded
 
 	watched
+}
+
+// absent is a packet that is missing.
+type absent struct {
+	next  time.Time // when to ask for it
+	tries int
 }
 
 // watched is what a watcher has seen.
@@ -107,19 +123,17 @@ func newWatcher(url string, via func(answer string) string, local func(net.IP) b
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
 	var media webrtc.MediaEngine
 	var registry interceptor.Registry
-	repairs, err := nack.NewGeneratorInterceptor(nack.GeneratorInterval(20 * time.Millisecond)) // as browsers
-	err = errors.Join(err, media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
+	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
 	if err != nil {
 		return nil, err
 	}
-	registry.Add(repairs)
 	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(&media), webrtc.WithInterceptorRegistry(&registry)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return nil, err
 	}
 	w := &watcher{
 		pc: pc, begun: time.Now(), connected: make(chan struct{}), failed: make(chan struct{}),
-		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
+		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, missing: map[uint16]*absent{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
 	}
 	up, down := sync.OnceFunc(func() { close(w.connected) }), sync.OnceFunc(func() { close(w.failed) })
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { w.read(track) })
@@ -157,21 +171,27 @@ func (w *watcher) read(track *webrtc.TrackRemote) {
 		if err != nil {
 			return
 		}
-		if w.take(p, time.Now()) {
+		ask, missing := w.take(p, time.Now())
+		if len(missing) > 0 {
+			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.TransportLayerNack{MediaSSRC: uint32(track.SSRC()), Nacks: rtcp.NackPairsFromSequenceNumbers(missing)}})
+		}
+		if ask {
 			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(track.SSRC())}})
 		}
 	}
 }
 
-// take takes a packet and tells whether to ask for a key frame.
-func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
+// take takes a packet and tells whether to ask for a key frame, and which packets
+// to ask for.
+func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool, missing []uint16) {
 	var v codecs.VP8Packet
 	payload, err := v.Unmarshal(packet.Payload)
 	if err != nil || v.I == 0 {
-		return false
+		return false, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	missing = w.misses(packet.SequenceNumber, now)
 	w.Packets++
 	if now.Sub(w.came[packet.SequenceNumber]) > 30*time.Second { // numbers come again
 		w.came[packet.SequenceNumber] = now
@@ -196,7 +216,30 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
 		w.asked = now
 		w.Asked++
 	}
-	return ask
+	return ask, missing
+}
+
+// misses notes that a packet has come, and tells which ones to ask for now.
+func (w *watcher) misses(seq uint16, now time.Time) (list []uint16) {
+	if w.Packets == 0 {
+		w.highest = seq
+	}
+	for ; int16(seq-w.highest) > 0; w.highest++ {
+		w.missing[w.highest+1] = &absent{next: now.Add(nackAfter)}
+	}
+	delete(w.missing, seq)
+	for seq, a := range w.missing {
+		if now.Before(a.next) {
+			continue
+		}
+		if a.next, a.tries = now.Add(nackAgain), a.tries+1; a.tries > nackMost {
+			delete(w.missing, seq)
+			continue
+		}
+		list = append(list, seq)
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
