@@ -9,12 +9,14 @@ const (
 	lossWindow  = time.Second
 	floorWindow = 5 * time.Second // the least delay of one or two of these is that of an empty queue
 
-	queueOver  = 60 * time.Millisecond // a longer queue, twice in a row, is too much
+	queueOver  = 60 * time.Millisecond // a longer queue that does not empty is too much
+	standing   = time.Second           // for so long
 	queueGood  = 30 * time.Millisecond // up to here the path may carry more
 	lossOver   = 0.10
 	lossGood   = 0.02
 	backOff    = 0.85
 	growth     = 0.08 // per second
+	growthFree = 0.5  // per second, when the path has not been overused lately
 	decrease   = 300 * time.Millisecond
 	congestion = 5 * time.Second // is remembered so long
 	silence    = time.Second     // without feedback; then what it tells of is no measure of the rate
@@ -67,7 +69,8 @@ type estimator struct {
 	cut            time.Duration // when it was last cut
 	congested      bool          // has been cut
 	heard          time.Duration // when the last feedback came
-	over           int           // feedback in a row with too long a queue
+	full           time.Duration // since when no packet has found a short queue
+	over           bool          // the queue stands
 	queue          time.Duration
 
 	floor, lastFloor time.Duration // least delay in this window and in the one before
@@ -75,6 +78,7 @@ type estimator struct {
 	floorKnown       bool
 
 	arriving  float64
+	earlier   float64 // the same, one window before
 	bytes     int
 	rateSince time.Duration
 
@@ -101,10 +105,10 @@ func (e *estimator) take(f feedback, now time.Duration) {
 		return
 	}
 	if !e.measured {
-		e.measured, e.rateSince, e.lossSince, e.grown = true, now, now, now
+		e.measured, e.rateSince, e.lossSince, e.grown, e.full, e.heard = true, now, now, now, now, now
 	}
 	if now-e.heard > silence { // the path stood still, or the stream
-		e.bytes, e.rateSince, e.over, f.bytes = 0, now, 0, 0
+		e.bytes, e.rateSince, e.full, f.bytes = 0, now, now, 0
 	}
 	e.heard = now
 	e.rate(f, now)
@@ -113,14 +117,18 @@ func (e *estimator) take(f feedback, now time.Duration) {
 		e.delays(f, now)
 	}
 	switch {
-	case e.over >= 2 || e.lossy:
+	case e.over || e.lossy:
 		if now-e.cut > decrease {
 			e.reduce(now)
 		}
 	case e.queue <= queueGood && e.loss <= lossGood:
 		step := min(now-e.grown, time.Second).Seconds()
 		if limit := max(e.proven, 1.5*e.arriving); e.target < limit {
-			e.target = min(e.target*(1+growth*step), limit)
+			rate := growth
+			if now-e.cut >= congestion {
+				rate = growthFree
+			}
+			e.target = min(e.target*(1+rate*step), limit)
 		}
 	}
 	e.grown = now
@@ -128,21 +136,21 @@ func (e *estimator) take(f feedback, now time.Duration) {
 
 func (e *estimator) reduce(now time.Duration) {
 	carried := e.target
-	if e.arriving > 0 {
-		carried = e.arriving
+	if most := max(e.arriving, e.earlier); most > 0 {
+		carried = most
 	}
 	e.target = max(min(e.target, backOff*carried), estimateLeast)
 	e.proven = e.target
 	e.cut, e.congested = now, true
-	e.over, e.lossy, e.received, e.missing, e.lossSince = 0, false, 0, 0, now // judge anew
+	e.full, e.lossy, e.received, e.missing, e.lossSince = now, false, 0, 0, now // judge anew
 }
 
 func (e *estimator) rate(f feedback, now time.Duration) {
 	e.bytes += f.bytes
 	if passed := now - e.rateSince; passed >= rateWindow {
-		e.arriving = float64(8*e.bytes) / passed.Seconds()
+		e.earlier, e.arriving = e.arriving, float64(8*e.bytes)/passed.Seconds()
 		e.bytes, e.rateSince = 0, now
-		if e.over == 0 {
+		if !e.over {
 			e.proven = max(e.proven, e.arriving)
 		}
 	}
@@ -167,9 +175,10 @@ func (e *estimator) delays(f feedback, now time.Duration) {
 	}
 	e.floor = min(e.floor, f.least)
 	e.queue = f.delay/time.Duration(f.arrived) - min(e.floor, e.lastFloor)
-	if e.queue > queueOver {
-		e.over++
-	} else {
-		e.over = 0
+	// A receiver or a path that pauses for a moment delays many packets, but not
+	// the last ones that it then takes at once. A narrow path delays all.
+	if f.least-min(e.floor, e.lastFloor) <= queueOver {
+		e.full = now
 	}
+	e.over = now-e.full >= standing
 }

@@ -15,6 +15,7 @@ type link struct {
 	rate  float64 // bits per second
 	depth time.Duration
 	loss  float64
+	pause time.Duration // the receiver takes nothing for so long in each half second
 
 	estimate estimator
 	free     time.Duration // when the queue is empty
@@ -40,7 +41,11 @@ func (l *link) run(from, d time.Duration, bits float64) (until time.Duration) {
 				continue
 			}
 			l.free += time.Duration(packet * 8 / l.rate * 1e9)
-			l.f.add(packet, l.free+20*time.Millisecond-now+time.Duration(l.random.IntN(3e6)))
+			arrival := l.free + 20*time.Millisecond + time.Duration(l.random.IntN(3e6))
+			if in := arrival % (time.Second / 2); in < l.pause {
+				arrival += l.pause - in
+			}
+			l.f.add(packet, arrival-now)
 		}
 		if now-l.last >= 50*time.Millisecond {
 			l.estimate.take(l.f, now)
@@ -73,6 +78,18 @@ func TestWideLink(t *testing.T) {
 	now := l.run(0, 20*time.Second, 6e6)
 	if e := l.estimate.snapshot(now); e.Target < 6e6 || e.Congested || e.Queue > queueGood {
 		t.Errorf("6 Mbit/s into a link of 50 made %+v", e)
+	}
+}
+
+// A receiver whose machine is busy takes packets late, and then all at once.
+func TestBusyReceiver(t *testing.T) {
+	for _, pause := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		l := newLink(100e6, 100e6)
+		l.pause = pause
+		now := l.run(0, 20*time.Second, 1.5e6)
+		if e := l.estimate.snapshot(now); e.Congested || e.Target < 50e6 {
+			t.Errorf("pauses of %v made %+v", pause, e)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,14 +50,14 @@ const fanoutViewers = "DESKWHEP_TEST_VIEWERS"
 // live in another process, whose sockets drop all RTP but the last packet of a
 // frame; they send feedback as browsers do.
 //
-// us/packet is CPU time; core/viewer is in percent.
+// us/packet is CPU time; %core is all of it, %core/viewer that of one viewer.
 func BenchmarkFanout(b *testing.B) {
 	for _, n := range []int{1, 10, 50, 100, 200} {
 		for _, c := range []struct {
 			name  string
-			start func(testing.TB) job
+			start func(t testing.TB, key, delta int) job
 		}{{"stock", startStock}, {"ours", startOurs}} {
-			b.Run(fmt.Sprintf("%s/viewers=%d", c.name, n), func(b *testing.B) { fanout(b, n, c.start(b)) })
+			b.Run(fmt.Sprintf("%s/viewers=%d", c.name, n), func(b *testing.B) { fanout(b, n, c.start(b, fanoutFrame, fanoutFrame)) })
 		}
 	}
 }
@@ -66,6 +67,9 @@ type job struct {
 	url   string
 	frame func() bool   // false: the last one is not through yet
 	sent  func() uint64 // packets in all; nil: all that frame was called for
+	key   func()        // asks for a key frame
+	keys  func() int    // key frames made
+	media *net.UDPAddr
 }
 
 func fanout(b *testing.B, n int, j job) {
@@ -99,6 +103,7 @@ func fanout(b *testing.B, n int, j job) {
 	used := cpu(b) - begin
 	mbit := float64(packets) * 1100 * 8 / 1e6
 	b.ReportMetric(float64(used.Microseconds())/float64(packets), "us/packet")
+	b.ReportMetric(100*used.Seconds()/time.Since(wall).Seconds(), "%core")
 	b.ReportMetric(100*used.Seconds()/time.Since(wall).Seconds()/float64(n), "%core/viewer")
 	b.ReportMetric(used.Seconds()*1000/mbit, "ms/Mbit")
 	b.ReportMetric(each, "KB/viewer")
@@ -125,34 +130,28 @@ func memory() uint64 {
 	return m.HeapAlloc + m.StackInuse
 }
 
-// payloads is one frame for VP8 players.
-func payloads(t testing.TB) [][]byte {
-	t.Helper()
-	data := make([]byte, fanoutFrame)
-	rand.Read(data)
-	p, err := (&encode.VP8Packetizer{}).Packetize(data, false, 0)
-	if err != nil || len(p) != 15 {
-		t.Fatalf("%d packets, %v", len(p), err)
-	}
-	return p
-}
-
 // startOurs starts this package's server with an encoder that gives random
 // data.
-func startOurs(t testing.TB) job {
-	src := encodetest.New(fanoutFrame, fanoutFrame)
+func startOurs(t testing.TB, key, delta int) job {
+	src := encodetest.New(key, delta)
 	in := startInside(t, src)
-	return job{url: in.url, frame: src.Tick, sent: func() (sum uint64) {
-		for _, v := range in.ViewerStatus() {
-			sum += v.Packets
-		}
-		return sum
-	}}
+	return job{
+		url: in.url, frame: src.Tick, media: in.udp(),
+		sent: func() (sum uint64) {
+			for _, v := range in.ViewerStatus() {
+				sum += v.Packets
+			}
+			return sum
+		},
+		key:  func() { in.hub.RequestKeyframe("pli") },
+		keys: func() int { return int(in.hub.Status().Keys) },
+	}
 }
 
 // startStock starts what one gets from pion's examples: one TrackLocalStaticRTP
-// for all and the default interceptors, though with one socket for all.
-func startStock(t testing.TB) job {
+// for all and the default interceptors, though with one socket for all. The
+// next frame after each PLI is a key frame.
+func startStock(t testing.TB, key, delta int) job {
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -164,10 +163,12 @@ func startStock(t testing.TB) job {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var asked atomic.Bool
+	asked.Store(true)
 	var mu sync.Mutex
 	var pcs []*webrtc.PeerConnection
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, pc, err := stockAnswer(mux, track, r.Body)
+		answer, pc, err := stockAnswer(mux, track, r.Body, func() { asked.Store(true) })
 		mu.Lock()
 		defer mu.Unlock()
 		pcs = append(pcs, pc)
@@ -185,21 +186,44 @@ func startStock(t testing.TB) job {
 		}
 		_ = mux.Close()
 	})
-	frame, header := payloads(t), rtp.Header{Version: 2}
-	return job{url: server.URL, frame: func() bool {
-		header.Timestamp += 3000
-		for i, p := range frame {
-			header.SequenceNumber++
-			header.Marker = i == len(frame)-1
-			if err := track.WriteRTP(&rtp.Packet{Header: header, Payload: p}); err != nil {
+	frames := map[bool][]byte{true: make([]byte, key), false: make([]byte, delta)}
+	for isKey, data := range frames {
+		rand.Read(data)
+		data[0] = encodetest.KeyMark
+		if !isKey {
+			data[0]++
+		}
+	}
+	keys := 0
+	var packetizer encode.VP8Packetizer
+	header := rtp.Header{Version: 2}
+	return job{
+		url: server.URL, media: conn.LocalAddr().(*net.UDPAddr),
+		frame: func() bool {
+			isKey := asked.Swap(false)
+			if isKey {
+				keys++
+			}
+			payloads, err := packetizer.Packetize(frames[isKey], isKey, 0)
+			if err != nil {
 				t.Error(err)
 			}
-		}
-		return true
-	}}
+			header.Timestamp += 3000
+			for i, p := range payloads {
+				header.SequenceNumber++
+				header.Marker = i == len(payloads)-1
+				if err := track.WriteRTP(&rtp.Packet{Header: header, Payload: p}); err != nil {
+					t.Error(err)
+				}
+			}
+			return true
+		},
+		key:  func() { asked.Store(true) },
+		keys: func() int { return keys },
+	}
 }
 
-func stockAnswer(mux ice.UDPMux, track webrtc.TrackLocal, body io.Reader) (string, *webrtc.PeerConnection, error) {
+func stockAnswer(mux ice.UDPMux, track webrtc.TrackLocal, body io.Reader, asked func()) (string, *webrtc.PeerConnection, error) {
 	offer, err := io.ReadAll(body)
 	if err != nil {
 		return "", nil, err
@@ -222,10 +246,15 @@ func stockAnswer(mux ice.UDPMux, track webrtc.TrackLocal, body io.Reader) (strin
 		return "", pc, err
 	}
 	go func() { // ends with the connection
-		buf := make([]byte, 1500)
 		for {
-			if _, _, err := sender.Read(buf); err != nil {
+			packets, _, err := sender.ReadRTCP()
+			if err != nil {
 				return
+			}
+			for _, p := range packets {
+				if _, ok := p.(*rtcp.PictureLossIndication); ok {
+					asked()
+				}
 			}
 		}
 	}()

@@ -35,10 +35,16 @@ type insideServer struct {
 // startInside starts a server that streams src. It ends with the test.
 func startInside(t testing.TB, src *encodetest.Source) *insideServer {
 	t.Helper()
+	return startInsideBy(t, src, func(cfg Config) (*Server, error) { return New("127.0.0.1:0", cfg) })
+}
+
+// startInsideBy is startInside with a server that listen makes.
+func startInsideBy(t testing.TB, src *encodetest.Source, listen func(Config) (*Server, error)) *insideServer {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := src.Hub(log)
 	cfg := Config{Streams: map[string]Stream{"s": oneHub{hub}}, Default: "s", Log: log, RTCPMuxOnly: true, MaxViewers: 1000, PostRate: 1000}
-	server, err := New("127.0.0.1:0", cfg)
+	server, err := listen(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,19 +1,21 @@
 package whep
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// linkTo is what a relay does to the packets of one direction. Its zero value
+// linkTo is what a path does to the packets of one direction. Its zero value
 // does nothing.
 type linkTo struct {
-	loss   float64       // share of RTP packets that are lost; control survives
+	loss   float64       // share of packets that are lost
 	delay  time.Duration // of each packet
 	jitter time.Duration // more, at random, in order
 	late   float64       // share of packets that come later than the next ones
@@ -21,25 +23,126 @@ type linkTo struct {
 	queue  int           // bytes that wait for the rate
 }
 
-// relay is a UDP path to a server that loses, delays and bounds what comes from
-// it. The same seed loses the same packets.
-type relay struct {
-	addr     *net.UDPAddr // for the player
-	outside  *net.UDPConn
-	inside   *net.UDPConn
-	bytes    atomic.Int64 // given to the player
-	dead     atomic.Bool  // nothing passes any more
+// way carries packets in one direction. The same seed loses the same packets.
+type way struct {
 	settings linkTo
+	deliver  func([]byte) // called by run
+	wake     chan struct{}
 
-	mu      sync.Mutex // guards below
-	random  *rand.Rand
-	player  *net.UDPAddr
-	free    time.Time // when the queue is empty
-	last    time.Time // when the last packet leaves
-	pending sync.WaitGroup
+	mu     sync.Mutex // guards below
+	random *rand.Rand
+	free   time.Time // when the queue is empty
+	last   time.Time // when the last packet leaves
+	queue  []parcel  // by time
 }
 
-func startRelay(t testing.TB, server *net.UDPAddr, p linkTo, seed uint64) *relay {
+type parcel struct {
+	at time.Time
+	b  []byte
+}
+
+func newWay(settings linkTo, seed uint64, deliver func([]byte)) *way {
+	return &way{settings: settings, deliver: deliver, wake: make(chan struct{}, 1), random: rand.New(rand.NewPCG(seed, seed))}
+}
+
+// carry takes a packet, which it copies. One that is not frail is not lost by
+// chance.
+func (p *way) carry(b []byte, frail bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, passes := p.judge(len(b), frail, time.Now())
+	if !passes {
+		return
+	}
+	i := len(p.queue)
+	for i > 0 && p.queue[i-1].at.After(at) {
+		i--
+	}
+	p.queue = slices.Insert(p.queue, i, parcel{at, slices.Clone(b)})
+	if i == 0 {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// judge tells when a packet arrives, if it does. The caller holds mu.
+func (p *way) judge(size int, frail bool, now time.Time) (at time.Time, passes bool) {
+	s := &p.settings
+	if frail && p.random.Float64() < s.loss {
+		return at, false
+	}
+	at = now
+	if s.rate > 0 {
+		if p.free.Before(now) {
+			p.free = now
+		}
+		if p.free.Sub(now).Seconds()*s.rate/8 > float64(s.queue) {
+			return at, false
+		}
+		p.free = p.free.Add(time.Duration(float64(8*size) / s.rate * 1e9))
+		at = p.free
+	}
+	at = at.Add(s.delay)
+	if s.jitter > 0 {
+		at = at.Add(time.Duration(p.random.Int64N(int64(s.jitter))))
+	}
+	if frail && p.random.Float64() < s.late {
+		return at.Add(5 * time.Millisecond), true
+	}
+	if at.Before(p.last) {
+		at = p.last // in order
+	}
+	p.last = at
+	return at, true
+}
+
+// run delivers packets until done is closed.
+func (p *way) run(done <-chan struct{}) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.mu.Lock()
+		now := time.Now()
+		n := 0
+		for n < len(p.queue) && !p.queue[n].at.After(now) {
+			n++
+		}
+		ready := slices.Clone(p.queue[:n])
+		p.queue = slices.Delete(p.queue, 0, n)
+		wait := time.Hour
+		if len(p.queue) > 0 {
+			wait = p.queue[0].at.Sub(now)
+		}
+		p.mu.Unlock()
+		for _, parcel := range ready {
+			p.deliver(parcel.b)
+		}
+		if n > 0 {
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-done:
+			return
+		case <-p.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// relay is a UDP path to a server. It loses RTP; control survives. What goes to
+// the server is only delayed.
+type relay struct {
+	addr   *net.UDPAddr // for the player
+	bytes  atomic.Int64 // given to the player
+	dead   atomic.Bool  // nothing passes any more
+	player atomic.Pointer[net.UDPAddr]
+	lose   atomic.Pointer[func(rtp []byte) bool] // tells which RTP packets are lost besides
+}
+
+func startRelay(t testing.TB, server *net.UDPAddr, settings linkTo, seed uint64) *relay {
 	t.Helper()
 	outside, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -51,101 +154,53 @@ func startRelay(t testing.TB, server *net.UDPAddr, p linkTo, seed uint64) *relay
 	}
 	_ = inside.SetReadBuffer(4 << 20)
 	_ = outside.SetReadBuffer(4 << 20)
-	r := &relay{addr: outside.LocalAddr().(*net.UDPAddr), outside: outside, inside: inside, settings: p, random: rand.New(rand.NewPCG(seed, seed))}
+	r := &relay{addr: outside.LocalAddr().(*net.UDPAddr)}
+	up := newWay(linkTo{delay: settings.delay}, seed, func(b []byte) { _, _ = inside.Write(b) })
+	down := newWay(settings, seed, func(b []byte) {
+		r.bytes.Add(int64(len(b)))
+		_, _ = outside.WriteToUDP(b, r.player.Load())
+	})
+	done := make(chan struct{})
 	var running sync.WaitGroup
-	running.Go(r.toServer)
-	running.Go(r.toPlayer)
+	running.Go(func() { up.run(done) })
+	running.Go(func() { down.run(done) })
+	running.Go(func() {
+		buf := make([]byte, 2000)
+		for {
+			n, from, err := outside.ReadFromUDP(buf)
+			if err != nil {
+				return
+			}
+			r.player.Store(from)
+			if !r.dead.Load() {
+				up.carry(buf[:n], false)
+			}
+		}
+	})
+	running.Go(func() {
+		buf := make([]byte, 2000)
+		for {
+			n, err := inside.Read(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err != nil || r.dead.Load() || r.player.Load() == nil {
+				continue
+			}
+			rtp := buf[0]>>6 == 2 && (buf[1] < 192 || buf[1] > 223)
+			if lose := r.lose.Load(); rtp && lose != nil && (*lose)(buf[:n]) {
+				continue
+			}
+			down.carry(buf[:n], rtp)
+		}
+	})
 	t.Cleanup(func() {
 		outside.Close()
 		inside.Close()
+		close(done)
 		running.Wait()
-		r.pending.Wait()
 	})
 	return r
-}
-
-func (r *relay) toServer() {
-	buf := make([]byte, 2000)
-	for {
-		n, from, err := r.outside.ReadFromUDP(buf)
-		if err != nil {
-			return
-		}
-		r.mu.Lock()
-		r.player = from
-		r.mu.Unlock()
-		if r.dead.Load() {
-			continue
-		}
-		b := append([]byte(nil), buf[:n]...)
-		r.after(r.settings.delay, func() { _, _ = r.inside.Write(b) })
-	}
-}
-
-func (r *relay) toPlayer() {
-	buf := make([]byte, 2000)
-	for {
-		n, err := r.inside.Read(buf)
-		if err != nil {
-			return
-		}
-		r.mu.Lock()
-		player, wait, passes := r.player, time.Duration(0), r.player != nil && !r.dead.Load()
-		if passes {
-			wait, passes = r.judge(buf[:n], time.Now())
-		}
-		r.mu.Unlock()
-		if !passes {
-			continue
-		}
-		b := append([]byte(nil), buf[:n]...)
-		r.after(wait, func() {
-			r.bytes.Add(int64(len(b)))
-			_, _ = r.outside.WriteToUDP(b, player)
-		})
-	}
-}
-
-// judge tells when a packet reaches the player, if it does. The caller holds
-// mu.
-func (r *relay) judge(b []byte, now time.Time) (wait time.Duration, passes bool) {
-	p := &r.settings
-	rtp := b[0]>>6 == 2 && (b[1] < 192 || b[1] > 223)
-	if rtp && r.random.Float64() < p.loss {
-		return 0, false
-	}
-	at := now
-	if p.rate > 0 {
-		if r.free.Before(now) {
-			r.free = now
-		}
-		if r.free.Sub(now).Seconds()*p.rate/8 > float64(p.queue) {
-			return 0, false
-		}
-		r.free = r.free.Add(time.Duration(float64(8*len(b)) / p.rate * 1e9))
-		at = r.free
-	}
-	at = at.Add(p.delay)
-	if p.jitter > 0 {
-		at = at.Add(time.Duration(r.random.Int64N(int64(p.jitter))))
-	}
-	if rtp && r.random.Float64() < p.late {
-		return at.Sub(now) + 5*time.Millisecond, true
-	}
-	if at.Before(r.last) {
-		at = r.last // in order
-	}
-	r.last = at
-	return at.Sub(now), true
-}
-
-func (r *relay) after(d time.Duration, f func()) {
-	if d <= 0 {
-		f()
-		return
-	}
-	r.pending.Add(1)
-	time.AfterFunc(d, func() { defer r.pending.Done(); f() })
 }
 
 // tcpRelay is a TCP path to a server that can stall.

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,11 +30,20 @@ const (
 	patienceRepair = 150 * time.Millisecond
 )
 
+// A player asks for a missing packet when it has not come out of order so soon,
+// then after each round trip, and so often.
+const (
+	nackAfter = 10 * time.Millisecond
+	nackAgain = 60 * time.Millisecond
+	nackMost  = 10
+)
+
 // watcher is a player that follows the pictures of an encodetest.Source: it
-// repairs and reports as pion does, decodes what is whole and refers to what was
+// reports as pion does, asks for missing packets as browsers do, decodes what is whole and refers to what was
 // decoded, and asks for key frames when that does not go on.
 type watcher struct {
 	pc        *webrtc.PeerConnection
+	begun     time.Time // just before the POST
 	connected chan struct{}
 	failed    chan struct{} // the connection is over
 
@@ -43,8 +54,18 @@ type watcher struct {
 	next     int64 // picture to be decoded; -1 before the first key frame
 	waiting  time.Time
 	asked    time.Time
+	highest  uint16 // sequence number; valid if any packet came
+	missing  map[uint16]*absent
+	came     map[uint16]time.Time // when packets first came, by sequence number
+	keyed    time.Time            // when the last key frame was decoded
 
 	watched
+}
+
+// absent is a packet that is missing.
+type absent struct {
+	next  time.Time // when to ask for it
+	tries int
 }
 
 // watched is what a watcher has seen.
@@ -56,15 +77,17 @@ type watched struct {
 	Keys    int // key frames decoded
 	Asked   int // key frames asked for
 	Packets int // that came, repairs too
+
+	Wait time.Duration // from the POST to the first picture
 }
 
 // share is the share of decoded pictures of those from the first one to the end,
-// which is a number of units.
+// which is a number of units. What was skipped later counts too.
 func (w watched) share(end uint64) float64 {
 	if w.First < 0 || int64(end) <= w.First {
 		return 0
 	}
-	return float64(w.Decoded) / float64(max(int64(end), w.Last+1)-w.First)
+	return float64(min(w.Last+1, int64(end))-w.First-int64(w.Skipped)) / float64(int64(end)-w.First)
 }
 
 // picture is one that comes in packets.
@@ -100,7 +123,7 @@ func newWatcher(url string, via func(answer string) string, local func(net.IP) b
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
 	var media webrtc.MediaEngine
 	var registry interceptor.Registry
-	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.RegisterDefaultInterceptors(&media, &registry))
+	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +132,8 @@ func newWatcher(url string, via func(answer string) string, local func(net.IP) b
 		return nil, err
 	}
 	w := &watcher{
-		pc: pc, connected: make(chan struct{}), failed: make(chan struct{}),
-		pictures: map[int64]*picture{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
+		pc: pc, begun: time.Now(), connected: make(chan struct{}), failed: make(chan struct{}),
+		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, missing: map[uint16]*absent{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
 	}
 	up, down := sync.OnceFunc(func() { close(w.connected) }), sync.OnceFunc(func() { close(w.failed) })
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { w.read(track) })
@@ -148,22 +171,31 @@ func (w *watcher) read(track *webrtc.TrackRemote) {
 		if err != nil {
 			return
 		}
-		if w.take(p, time.Now()) {
+		ask, missing := w.take(p, time.Now())
+		if len(missing) > 0 {
+			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.TransportLayerNack{MediaSSRC: uint32(track.SSRC()), Nacks: rtcp.NackPairsFromSequenceNumbers(missing)}})
+		}
+		if ask {
 			_ = w.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(track.SSRC())}})
 		}
 	}
 }
 
-// take takes a packet and tells whether to ask for a key frame.
-func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
+// take takes a packet and tells whether to ask for a key frame, and which packets
+// to ask for.
+func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool, missing []uint16) {
 	var v codecs.VP8Packet
 	payload, err := v.Unmarshal(packet.Payload)
 	if err != nil || v.I == 0 {
-		return false
+		return false, nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	missing = w.misses(packet.SequenceNumber, now)
 	w.Packets++
+	if now.Sub(w.came[packet.SequenceNumber]) > 30*time.Second { // numbers come again
+		w.came[packet.SequenceNumber] = now
+	}
 	number := int64(v.PictureID)
 	if w.newest >= 0 { // 15 bits on the wire
 		number = w.newest + int64(int16((v.PictureID-uint16(w.newest))<<1)>>1)
@@ -172,7 +204,7 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
 	if number >= w.next {
 		w.note(number, packet, v.S == 1, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
 	}
-	if w.decode(now.Sub(w.waiting) > patienceRepair) {
+	if w.decode(now.Sub(w.waiting) > patienceRepair, now) {
 		w.waiting = now
 	}
 	patience := patienceNext
@@ -184,7 +216,30 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool) {
 		w.asked = now
 		w.Asked++
 	}
-	return ask
+	return ask, missing
+}
+
+// misses notes that a packet has come, and tells which ones to ask for now.
+func (w *watcher) misses(seq uint16, now time.Time) (list []uint16) {
+	if w.Packets == 0 {
+		w.highest = seq
+	}
+	for ; int16(seq-w.highest) > 0; w.highest++ {
+		w.missing[w.highest+1] = &absent{next: now.Add(nackAfter)}
+	}
+	delete(w.missing, seq)
+	for seq, a := range w.missing {
+		if now.Before(a.next) {
+			continue
+		}
+		if a.next, a.tries = now.Add(nackAgain), a.tries+1; a.tries > nackMost {
+			delete(w.missing, seq)
+			continue
+		}
+		list = append(list, seq)
+	}
+	slices.Sort(list)
+	return list
 }
 
 func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
@@ -204,7 +259,7 @@ func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
 
 // decode decodes what can be, and tells whether that was anything or there is
 // nothing to wait for. skip lets it go on with a key frame.
-func (w *watcher) decode(skip bool) (went bool) {
+func (w *watcher) decode(skip bool, now time.Time) (went bool) {
 	for {
 		at := w.next
 		if p := w.pictures[at]; p == nil || !p.whole() {
@@ -219,12 +274,13 @@ func (w *watcher) decode(skip bool) (went bool) {
 			return went || w.newest < w.next
 		}
 		if w.First < 0 {
-			w.First = at
+			w.First, w.Wait = at, now.Sub(w.begun)
 		} else {
 			w.Skipped += int(at - w.next)
 		}
 		if w.pictures[at].key {
 			w.Keys++
+			w.keyed = now
 		}
 		w.Decoded++
 		w.Last, w.next, went = at, at+1, true
@@ -269,20 +325,20 @@ func through(answer string, candidates ...string) string {
 	})
 }
 
-func udpCandidate(port int) string {
-	return fmt.Sprintf("1 1 udp 2130706431 127.0.0.1 %d typ host", port)
+func udpCandidate(at netip.AddrPort) string {
+	return fmt.Sprintf("1 1 udp 2130706431 %s %d typ host", at.Addr(), at.Port())
 }
 
-func tcpCandidate(port int) string {
-	return fmt.Sprintf("2 1 tcp 1671430143 127.0.0.1 %d typ host tcptype passive", port)
+func tcpCandidate(at netip.AddrPort) string {
+	return fmt.Sprintf("2 1 tcp 1671430143 %s %d typ host tcptype passive", at.Addr(), at.Port())
 }
 
 // via makes an answer lead through a relay.
-func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.Port)) }
+func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.AddrPort())) }
 
-func (r *tcpRelay) via(answer string) string { return through(answer, tcpCandidate(r.port())) }
-
-func (r *tcpRelay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
+func (r *tcpRelay) via(answer string) string {
+	return through(answer, tcpCandidate(r.listener.Addr().(*net.TCPAddr).AddrPort()))
+}
 
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
