@@ -116,6 +116,9 @@ func (s *served) readFragment(body string) (frag fragment, err error) {
 		case name == "candidate" && !section:
 			return frag, errors.New("candidate outside a section")
 		case name == "candidate":
+			if !f.is("named-twice-400") {
+				value = strings.TrimPrefix(value, "candidate:")
+			}
 			fields := strings.Fields(value)
 			if len(fields) < 8 || fields[6] != "typ" {
 				return frag, errors.New("broken candidate")

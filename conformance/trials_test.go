@@ -115,6 +115,7 @@ var trials = []trial{
 	{"WHEP-TRK-05", "no-if-match-400", FAIL},
 	{"WHEP-TRK-06", "any-if-match", FAIL},
 	{"WHEP-TRK-07", "if-match-literal", FAIL},
+	{"WHEP-TRK-07", "star-412", FAIL},
 	{"WHEP-TRK-08", "no-restart-500", FAIL},
 	{"WHEP-TRK-09", "unusable-400", FAIL},
 	{"WHEP-TRK-10", "strict-fragments", FAIL},
@@ -199,7 +200,7 @@ var trials = []trial{
 
 	{"PLAYER-CHROMIUM", "preflight-token", WARN},
 	{"PLAYER-FIREFOX", "loopback-only", WARN},
-	{"PLAYER-MEDIAMTX", "star-412", WARN},
+	{"PLAYER-MEDIAMTX", "named-twice-400", WARN},
 	{"PLAYER-GSTREAMER", "port-0-refused", WARN},
 	{"PLAYER-AIORTC", "status-200", WARN},
 	{"PLAYER-GO2RTC", "no-h264", WARN},
