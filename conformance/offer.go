@@ -177,7 +177,7 @@ func checkPartlyUnsupported(t *T) {
 	o := t.offer().with(unsupported(kind)).kindFirst(other)
 	e := t.post(o.description)
 	if e.status != http.StatusCreated {
-		t.judgeRefusal("a section without a common codec, if it is not rejected on its own", e)
+		t.judgeRefusal("an offer with one section of unknown codecs, which is better rejected alone,", e)
 		return
 	}
 	d, err := e.answer()
@@ -319,6 +319,10 @@ func checkParser(t *T) {
 		{"unknown attributes", func(o *offer) {
 			o.lines = append(o.lines, "a=x-unknown:at session level")
 			o.media[0].add("x-unknown", "x-more:a b c")
+		}},
+		{"header extensions of ids above 14", func(o *offer) { // RFC 8285 4.3
+			o.lines = append(o.lines, "a=extmap-allow-mixed")
+			o.media[0].add("extmap:16 urn:x-unknown:sixteen", "extmap:200 urn:x-unknown:two-hundred")
 		}},
 		{"unknown codecs and extensions", func(o *offer) {
 			m := o.kind("video")

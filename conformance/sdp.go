@@ -277,7 +277,7 @@ func checkH264Modes(t *T) {
 		if v.mode == "0" && err == nil && s.connect() == nil && s.flows() {
 			st, _ := s.stream("video")
 			t.require(st.nals[stapA] == 0 && st.nals[fuA] == 0, linef("%d STAP-A, %d FU-A", st.nals[stapA], st.nals[fuA]),
-				"send only single NAL units in packetization-mode 0")
+				"send only single NAL units in packetization-mode 0, offered with %s", v.what)
 		}
 		s.finish()
 	}

@@ -41,6 +41,7 @@ type served struct {
 	ufrag     string // of the viewer
 	connected bool
 	pending   bool
+	restarted bool
 	busy      bool
 	taken     int // candidates
 }
@@ -372,7 +373,7 @@ func (s *served) tag() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.f.is("star-etag"):
+	case s.f.is("star-etag") && !s.restarted:
 		return "*"
 	case s.f.is("weak-etag"):
 		return "W/" + s.etag
