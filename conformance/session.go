@@ -289,13 +289,19 @@ func (t *T) newPeer(keep func(netip.Addr) bool) *peer {
 
 func anyAddr(netip.Addr) bool { return true }
 
-// exchangeBase makes the exchange that the checks of answers share.
-func (t *T) exchangeBase() (*exchange, *description) {
+// baseExchange is one POST of the base offer that many checks look at.
+func (t *T) baseExchange() *exchange {
 	if t.base == nil {
 		t.base = t.post(t.offer().description)
 	} else {
 		t.seen = append(t.seen, t.base)
 	}
+	return t.base
+}
+
+// exchangeBase is baseExchange for checks that need the answer.
+func (t *T) exchangeBase() (*exchange, *description) {
+	t.baseExchange()
 	if t.base.status != http.StatusCreated {
 		t.skip("needs an answer: POST is answered with %d (see WHEP-OFFER-01)", t.base.status)
 	}
