@@ -66,7 +66,9 @@ func checkRestartWildcard(t *T) {
 	s := t.watch(t.offer())
 	s.restarts()
 	e, r := s.restart(`"*"`)
-	t.require(r != nil, e, `take If-Match: "*" as a wildcard too: the example of the text writes it so`)
+	if r == nil { // the text means * and its example writes "*"
+		t.warn(e, `take If-Match: "*" as a wildcard too: the example of the text writes it so`)
+	}
 	if s.etag == "" {
 		return
 	}
