@@ -334,10 +334,6 @@ func checkParser(t *T) {
 			o.lines = append(o.lines, "a=x-unknown:at session level")
 			o.media[0].add("x-unknown", "x-more:a b c")
 		}},
-		{"header extensions of ids above 14", func(o *offer) { // RFC 8285 4.3
-			o.lines = append(o.lines, "a=extmap-allow-mixed")
-			o.media[0].add("extmap:16 urn:x-unknown:sixteen", "extmap:200 urn:x-unknown:two-hundred")
-		}},
 		{"unknown codecs and extensions", func(o *offer) {
 			m := o.kind("video")
 			m.formats = append(m.formats, "77")
@@ -356,6 +352,18 @@ func checkParser(t *T) {
 			}
 		}
 	}
+	checkLongIDs(t)
+}
+
+// checkLongIDs is the part of checkParser about header extensions with ids that
+// only two-byte headers have (RFC 8285 4.3): they may be left out of the answer.
+func checkLongIDs(t *T) {
+	t.baseline()
+	o := t.offer().with(func(o *offer) {
+		o.lines = append(o.lines, "a=extmap-allow-mixed")
+		o.media[0].add("extmap:16 urn:x-unknown:sixteen", "extmap:200 urn:x-unknown:two-hundred")
+	})
+	t.playable("an offer with header extensions of ids above 14", o).finish()
 }
 
 func checkNoMuxOnly(t *T) {
