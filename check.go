@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,42 +29,67 @@ type check struct {
 	JUnit       string   `name:"junit" type:"path" placeholder:"FILE" help:"Write the report as JUnit XML."`
 }
 
-// Run checks the endpoint. The error is exit(1) when a case fails.
-func (c *check) Run(ctx context.Context, out io.Writer) error {
-	report, err := conformance.Run(ctx, conformance.Options{
+// Run checks the endpoint. The error is exit(1) when a case fails. Interrupted,
+// it reports on the cases that are done.
+func (c *check) Run(ctx context.Context, out io.Writer) (err error) {
+	asJSON, err := create(c.JSON) // now, so that a wrong name costs no run
+	if err != nil {
+		return err
+	}
+	defer closeReport(asJSON, &err)
+	asJUnit, err := create(c.JUnit)
+	if err != nil {
+		return err
+	}
+	defer closeReport(asJUnit, &err)
+	report, stopped := conformance.Run(ctx, conformance.Options{
 		URL: c.URL, Token: c.Token, Profile: c.Profile, Only: c.Only, Player: c.Player, Origin: c.Origin,
 		IdleURL: c.Idle, OtherURL: c.Other, Destructive: c.Destructive, Insecure: c.Insecure,
 		Progress: func(done, of int, r conformance.Result) {
 			fmt.Fprintf(out, "%3d/%d %-4s %s\n", done, of, r.Verdict, r.ID)
 		},
 	})
-	if err != nil {
-		return err
+	if report == nil {
+		if wrong := (*tls.CertificateVerificationError)(nil); errors.As(stopped, &wrong) {
+			return fmt.Errorf("%w; --insecure accepts any certificate", stopped)
+		}
+		return stopped
 	}
 	fmt.Fprintln(out)
-	if err := conformance.WriteTable(out, report); err != nil {
-		return fmt.Errorf("write the table: %w", err)
+	err = conformance.WriteTable(out, report)
+	if asJSON != nil {
+		err = errors.Join(err, conformance.WriteJSON(asJSON, report))
 	}
-	err = errors.Join(
-		writeReport(c.JSON, report, conformance.WriteJSON),
-		writeReport(c.JUnit, report, conformance.WriteJUnit),
-	)
-	if err == nil && report.Failed() {
+	if asJUnit != nil {
+		err = errors.Join(err, conformance.WriteJUnit(asJUnit, report))
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("write the report: %w", err)
+	case stopped != nil:
+		return fmt.Errorf("stopped before the last case: %w", stopped)
+	case report.Failed():
 		return exit(1)
 	}
-	return err
+	return nil
 }
 
-// writeReport writes a report to a file; no name, no file.
-func writeReport(name string, r *conformance.Report, write func(io.Writer, *conformance.Report) error) error {
+// create makes the file for a report; no name, no file.
+func create(name string) (*os.File, error) {
 	if name == "" {
-		return nil
+		return nil, nil
 	}
 	f, err := os.Create(name)
 	if err != nil {
-		return fmt.Errorf("write the report: %w", err)
+		return nil, fmt.Errorf("write the report: %w", err)
 	}
-	return errors.Join(write(f, r), f.Close())
+	return f, nil
+}
+
+func closeReport(f *os.File, err *error) {
+	if f != nil {
+		*err = errors.Join(*err, f.Close())
+	}
 }
 
 func playerNames() string { return strings.Join(conformance.Players(), ", ") }

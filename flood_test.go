@@ -1,6 +1,7 @@
 package main
 
 import (
+	"image"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -9,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"image"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
 
 	"deskwhep/whep"
 )
@@ -49,7 +51,7 @@ func mutate(r *rand.Rand, offer string) string {
 }
 
 // TestMutatedOffers posts 10,000 broken offers while a viewer plays: they are
-// the clients' mistakes, the viewer misses no packet, and nothing is left.
+// the clients' mistakes, the viewer misses no frame, and nothing is left.
 func TestMutatedOffers(t *testing.T) {
 	files, err := filepath.Glob("conformance/offers/*.sdp")
 	if err != nil || len(files) == 0 {
@@ -66,6 +68,16 @@ func TestMutatedOffers(t *testing.T) {
 	in := startInside(t, image.Pt(320, 240), func(c *whep.Config) { c.PostRate = 1e6 })
 	p := startPlayer(t, in.url, nil)
 	p.frame(t)
+	watching := make(chan tally, 1)
+	go func() { // until the viewer leaves
+		var y tally
+		var before *rtp.Packet
+		for packet := range p.packets {
+			y.add(t, packet, before)
+			before = packet
+		}
+		watching <- y
+	}()
 	r := rand.New(rand.NewPCG(1, 2))
 	statuses := map[int]int{}
 	attack := func(n int) {
@@ -96,18 +108,41 @@ func TestMutatedOffers(t *testing.T) {
 	if grown := int64(heapBytes()) - int64(heap); grown > 8<<20 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-	missed, packets := 0, 0
-	for last := -1; len(p.packets) > 0; packets++ {
-		seq := int((<-p.packets).SequenceNumber)
-		if last >= 0 && uint16(seq-last) != 1 {
-			missed++
-		}
-		last = seq
+	if err := p.pc.GracefulClose(); err != nil {
+		t.Fatal(err)
 	}
-	if missed > 0 || packets < 50 {
-		t.Errorf("the viewer got %d packets with %d gaps", packets, missed)
+	got := <-watching
+	if got.lost > 0 || got.skipped > 0 || got.frames < 50 {
+		t.Errorf("the viewer got %+v", got)
 	}
-	t.Logf("statuses: %v; the viewer got %d packets without a gap", statuses, packets)
+	t.Logf("statuses: %v; the viewer got %+v", statuses, got)
+}
+
+// tally is what a viewer of VP8 saw: gaps in the sequence numbers, and in the
+// picture ids, which also tell of frames that the server left out for it.
+type tally struct{ packets, frames, lost, skipped int }
+
+func (y *tally) add(t *testing.T, packet, before *rtp.Packet) {
+	var now, last codecs.VP8Packet
+	if _, err := now.Unmarshal(packet.Payload); err != nil {
+		t.Errorf("no VP8: %v", err)
+	}
+	y.packets++
+	if now.S == 1 && now.PID == 0 {
+		y.frames++
+	}
+	if before == nil {
+		return
+	}
+	if packet.SequenceNumber-before.SequenceNumber != 1 {
+		y.lost++
+	}
+	if _, err := last.Unmarshal(before.Payload); err != nil {
+		t.Errorf("no VP8: %v", err)
+	}
+	if (now.PictureID-last.PictureID)&0x7fff > 1 {
+		y.skipped++
+	}
 }
 
 func openFiles(t *testing.T) int {

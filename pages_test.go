@@ -117,7 +117,7 @@ func TestStreamsPage(t *testing.T) {
 	open(t, tab, base+"/streams.html?"+key)
 	eventually(t, "both streams are listed", func() bool { return evaluate[int](t, tab, `document.querySelectorAll("article").length`) == 2 })
 	for _, want := range []string{base + "/play/desktop?" + key, base + "/whep/card?" + key, base + "/obs/desktop?" + key,
-		"source: whep://" + strings.TrimPrefix(base, "http://") + "/whep/desktop", "whepBearerToken: let-me-in", "desktop: webrtc:" + base + "/whep/desktop?" + key} {
+		"source: whep://" + strings.TrimPrefix(base, "http://") + "/whep/desktop?codec=h264\n", "whepBearerToken: let-me-in", "desktop: webrtc:" + base + "/whep/desktop?" + key} {
 		if text := evaluate[string](t, tab, `document.getElementById("streams").textContent`); !strings.Contains(text, want) {
 			t.Errorf("the page does not have %s", want)
 		}

@@ -28,6 +28,7 @@ func checkIdle(t *T) {
 }
 
 func checkUnknownStream(t *T) {
+	t.takesOffers()
 	u, _ := url.Parse(t.opt.URL) // Run has parsed it
 	for _, path := range []string{strings.TrimSuffix(u.Path, "/") + "/" + random(), u.Path[:strings.LastIndex(u.Path, "/")+1] + random()} {
 		u.Path = path

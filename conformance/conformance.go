@@ -124,7 +124,7 @@ var profiles = []string{"main", "03", "02", "01", "00"}
 
 // Run checks the endpoint and reports on every case that applies. It returns an
 // error, and no report, when the options are wrong, when the endpoint cannot be
-// reached at all, or when nothing was selected. When ctx ends it stops, and
+// reached at all or refuses the token, or when nothing was selected. When ctx ends it stops, and
 // returns what it has with the error of ctx.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	o.Profile = cmp.Or(o.Profile, "main")
@@ -197,17 +197,19 @@ func (o *Options) selected() ([]Case, error) {
 	return selected, nil
 }
 
-// reach fails when nothing answers HTTP at the endpoint's address.
+// reach fails when nothing answers HTTP at the endpoint's address, or when all
+// that can be seen there is that the token is missing or wrong.
 func (r *run) reach(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.opt.Limits.Request)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodOptions, r.opt.URL, nil)
-	if err != nil {
-		return err
+	if e := r.send(ctx, request{method: http.MethodOptions, token: noToken}); e.err != nil {
+		return e.err
 	}
-	resp, err := r.client.Do(req)
-	if err != nil {
-		return err
+	e := r.send(ctx, request{method: http.MethodPost, contentType: typeSDP}) // empty: makes no session
+	switch {
+	case e.status != http.StatusUnauthorized:
+		return nil
+	case r.opt.Token == "":
+		return errors.New("it answers 401 to POST: give its token")
+	default:
+		return errors.New("it answers 401 to POST: the token is wrong")
 	}
-	return resp.Body.Close()
 }

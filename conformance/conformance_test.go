@@ -93,7 +93,7 @@ func TestGoodServer(t *testing.T) {
 // TestEveryCaseCanFail sets one defect at a time, and wants the case to see it.
 func TestEveryCaseCanFail(t *testing.T) {
 	for _, c := range Cases() {
-		if !slices.ContainsFunc(trials, func(x trial) bool { return x.id == c.ID }) {
+		if !slices.ContainsFunc(trials, func(x trial) bool { return x.id == c.ID && x.want != PASS && x.want != SKIP }) {
 			t.Errorf("%s has no defect that it catches", c.ID)
 		}
 	}

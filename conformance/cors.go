@@ -22,7 +22,7 @@ func (t *T) allows(e *exchange, method string, headers ...string) {
 	allowed := list(e.header.Values("Access-Control-Allow-Headers"))
 	for _, h := range headers {
 		named := slices.Contains(allowed, h) || h != "authorization" && slices.Contains(allowed, "*")
-		t.require(named, e, "name %s in Access-Control-Allow-Headers; * does not cover Authorization", h)
+		t.require(named, e, "name %s in Access-Control-Allow-Headers, where * does not cover Authorization", h)
 	}
 }
 

@@ -271,12 +271,19 @@ func (m *section) only(keep func(pt int, c codec) bool) {
 	})
 }
 
+// telling are the attributes of a section that are shown as evidence.
+var telling = []string{
+	"mid", "sendonly", "recvonly", "sendrecv", "inactive", "setup", "msid", "bundle-only", "rtcp-mux", "rtcp-mux-only", "rtpmap", "fmtp",
+}
+
 // evidence shows the m= line and the attributes that matter for a connection.
 func (m *section) evidence() []string {
+	const most = 12
 	lines := []string{printable(m.line())}
-	for _, name := range []string{"mid", "setup", "msid", "bundle-only", "rtcp-mux"} {
-		for _, v := range m.all(name) {
-			lines = append(lines, printable("a="+name+":"+v))
+	for _, l := range m.lines {
+		name, _, _ := strings.Cut(strings.TrimPrefix(l, "a="), ":")
+		if slices.Contains(telling, name) && len(lines) < most {
+			lines = append(lines, printable(l))
 		}
 	}
 	return lines

@@ -80,6 +80,9 @@ func (e *exchange) evidence() []string {
 	if e.sent.ifMatch != "" {
 		q += "; If-Match: " + e.sent.ifMatch
 	}
+	if method := e.sent.header.Get("Access-Control-Request-Method"); method != "" {
+		q += "; Access-Control-Request-Method: " + method
+	}
 	if e.sent.body != "" {
 		q += fmt.Sprintf("; %d bytes", len(e.sent.body))
 	}

@@ -116,6 +116,10 @@ func (s *served) readFragment(body string) (frag fragment, err error) {
 		case name == "candidate" && !section:
 			return frag, errors.New("candidate outside a section")
 		case name == "candidate":
+			value, twice := strings.CutPrefix(value, "candidate:")
+			if twice && f.is("named-twice-400") {
+				return frag, errors.New("broken foundation")
+			}
 			fields := strings.Fields(value)
 			if len(fields) < 8 || fields[6] != "typ" {
 				return frag, errors.New("broken candidate")
@@ -228,7 +232,7 @@ func (s *served) restart(w http.ResponseWriter, frag fragment) {
 		}
 		s.renamed.Store(f.is("restart-new-ssrc"))
 	}
-	s.ufrag = frag.ufrag
+	s.ufrag, s.restarted = frag.ufrag, true
 	if !f.is("restart-same-etag") {
 		s.etag = `"` + newID() + `"`
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -235,6 +236,9 @@ func (f *fixture) readOffer(body string) (*description, error) {
 			return nil, bad("no rtcp-mux-only")
 		case m.port == "0" && i > 0 && f.is("port-0-refused"):
 			return nil, bad("port 0")
+		}
+		if f.is("short-ids-only") && slices.ContainsFunc(m.all("extmap"), func(v string) bool { return len(v) > 2 && v[2] == ' ' && v[:2] > "14" }) {
+			return nil, refuse(http.StatusBadRequest, "extension ids end at 14")
 		}
 		switch d.direction(m) {
 		case "sendonly", "inactive":

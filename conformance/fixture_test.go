@@ -30,7 +30,7 @@ type fixture struct {
 }
 
 type fixtureOptions struct {
-	defect  string // "" for the good server
+	defect  string // "" for the good server; several with + between them
 	token   string // that it demands
 	counter bool   // answers by counter-offers
 	balance bool   // redirects POST
@@ -81,7 +81,9 @@ func (f *fixture) closeSessions() {
 }
 
 // is tells whether the server has one of the defects.
-func (f *fixture) is(names ...string) bool { return slices.Contains(names, f.defect) }
+func (f *fixture) is(names ...string) bool {
+	return slices.ContainsFunc(strings.Split(f.defect, "+"), func(d string) bool { return slices.Contains(names, d) })
+}
 
 func (f *fixture) endpoint() string { return f.URL + "/whep" }
 
@@ -294,6 +296,8 @@ func (f *fixture) serveSession(w http.ResponseWriter, r *http.Request, stream, i
 	}
 	if s == nil {
 		switch {
+		case f.is("strict-ids") && len(id) != len(newID()):
+			f.problem(w, http.StatusBadRequest, "not an id")
 		case r.Method == http.MethodDelete && f.is("delete-twice-500"):
 			f.problem(w, http.StatusInternalServerError, "oops")
 		case r.Method == http.MethodDelete && f.is("flood-drops"):
@@ -308,6 +312,10 @@ func (f *fixture) serveSession(w http.ResponseWriter, r *http.Request, stream, i
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
+		if f.is("session-get-404") {
+			f.problem(w, http.StatusNotFound, "no page here")
+			return
+		}
 		if f.is("session-get-405") {
 			f.problem(w, http.StatusMethodNotAllowed, "no")
 			return

@@ -3,6 +3,7 @@ package conformance
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 )
 
 // NAL unit types of RFC 6184 that are containers.
@@ -78,4 +79,47 @@ func isB(b []byte) bool {
 	}
 	golomb()
 	return golomb()%5 == 1
+}
+
+func checkH264Modes(t *T) {
+	t.exchangeBase()
+	served := 0
+	for _, v := range []struct{ what, mode, profile, fmtp string }{
+		{"packetization-mode 1, baseline", "1", "42", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"},
+		{"packetization-mode 0, baseline", "0", "42", "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"},
+		{"no parameters", "0", "42", ""},
+		{"only the High profile", "1", "64", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f"},
+	} {
+		e, s, err := t.begin(t.offer().with(only("video")).with(h264Only(v.fmtp)))
+		if s == nil {
+			t.judgeRefusal("an H.264 offer with "+v.what+" that it does not serve", e)
+			continue
+		}
+		m := s.answer.kind("video")
+		if m == nil || m.port == "0" {
+			continue
+		}
+		served++
+		got := m.codecs()[102]
+		t.require(got.name == "h264/90000", m, "answer payload type 102 as H.264")
+		t.require(orDefault(got.fmtp["packetization-mode"], "0") == v.mode, m, "keep the packetization-mode of the offer, %s", v.mode)
+		id := strings.ToLower(orDefault(got.fmtp["profile-level-id"], "42000a"))
+		t.require(strings.HasPrefix(id, v.profile), m, "keep the profile of the offer, %s: the answer says %s", v.profile, id)
+		if v.mode == "0" && err == nil && s.connect() == nil && s.flows() {
+			st, _ := s.stream("video")
+			t.require(st.nals[stapA] == 0 && st.nals[fuA] == 0, linef("%d STAP-A, %d FU-A", st.nals[stapA], st.nals[fuA]),
+				"send only single NAL units in packetization-mode 0, offered with %s", v.what)
+		}
+		s.finish()
+	}
+	if served == 0 {
+		t.skip("the server does not serve H.264")
+	}
+}
+
+func orDefault(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
 }

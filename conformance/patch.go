@@ -219,9 +219,8 @@ func checkEndOfCandidates(t *T) {
 
 func checkPatchUnknown(t *T) {
 	s := t.trickles(t.offer())
-	i := strings.LastIndex(s.url, "/")
 	body := s.fragment(s.peer.local.candidates()...)
-	e := t.do(request{method: http.MethodPatch, url: s.url[:i+1] + random(), contentType: typeFrag, ifMatch: s.tag(), body: body})
+	e := t.do(request{method: http.MethodPatch, url: stranger(s.url), contentType: typeFrag, ifMatch: s.tag(), body: body})
 	t.require(e.ended(), e, "answer PATCH on an unknown session with 404")
 	t.delete(s.url)
 	e = s.patch(s.tag(), body)

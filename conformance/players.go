@@ -20,7 +20,7 @@ type player struct {
 	bare          bool // offers without candidates
 	mdns          bool // candidates are names of .local
 	noLoopback    bool // never pairs with 127.0.0.1
-	trickleOne    bool // sends one candidate with If-Match: *, if OPTIONS named PATCH, and then wants an ETag
+	trickles      bool // sends its candidates one by one, each named twice, if OPTIONS named PATCH, and then wants an ETag
 	staysUndelete bool // ends without DELETE
 	// The codecs it can play, for the sentence on a refusal.
 	codecs string
@@ -29,7 +29,7 @@ type player struct {
 var players = []player{
 	{name: "chromium", file: "chromium-raw.sdp", preflights: true, mdns: true, codecs: "VP8, VP9, H.264 or AV1"},
 	{name: "firefox", file: "firefox-raw.sdp", preflights: true, noLoopback: true, codecs: "VP8, VP9, H.264 or AV1"},
-	{name: "mediamtx", file: "mediamtx.sdp", options: true, bare: true, trickleOne: true, codecs: "AV1, VP9, VP8, H.265 or H.264"},
+	{name: "mediamtx", file: "mediamtx.sdp", options: true, bare: true, trickles: true, codecs: "AV1, VP9, VP8, H.265 or H.264"},
 	{name: "gstreamer", file: "gst-webrtcbin.sdp", codecs: "H.264, VP8 or VP9"},
 	{name: "aiortc", file: "aiortc.sdp", codecs: "VP8 or H.264"},
 	{name: "go2rtc", file: "go2rtc.sdp", staysUndelete: true, codecs: "H.264 or H.265"},
@@ -100,13 +100,15 @@ func (p player) play(t *T) {
 		return
 	}
 	p.judge(t, s)
-	if patch && p.trickleOne {
+	if patch && p.trickles {
 		if s.etag == "" {
 			t.warn(e, "send an ETag with 201: this player wants one when OPTIONS names PATCH")
 		}
-		e := s.patch("*", s.fragment(o.peer.local.candidates()[0]))
-		if !e.ok() {
-			t.warn(e, "take a candidate with If-Match: *: this player gives up otherwise")
+		for _, c := range o.peer.local.candidates() {
+			if e := s.patch(s.etag, s.fragment("candidate:"+c)); e.status != http.StatusNoContent {
+				t.warn(e, "take candidates that are named twice with 204: this player gives up otherwise")
+				break
+			}
 		}
 	}
 	if err == nil {

@@ -156,7 +156,7 @@ func TestInterruptedRun(t *testing.T) {
 func TestOneDefectIsReportedOnce(t *testing.T) {
 	f := startFixture(t, fixtureOptions{defect: "post-500"})
 	r, err := Run(context.Background(), Options{URL: f.endpoint(), Limits: quick, Only: []string{
-		"WHEP-OFFER-01", "WHEP-OFFER-05", "WHEP-OFFER-16", "WHEP-ANS", "WHEP-SDP", "WHEP-TRK", "WHEP-RST", "WHEP-ICE", "WHEP-DEL", "WHEP-MED", "WHEP-EXT",
+		"WHEP-OFFER", "WHEP-AVAIL", "WHEP-ANS", "WHEP-SDP", "WHEP-TRK", "WHEP-RST", "WHEP-ICE", "WHEP-DEL", "WHEP-MED", "WHEP-EXT",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +168,21 @@ func TestOneDefectIsReportedOnce(t *testing.T) {
 	}
 	if r.Count(FAIL) != 1 {
 		t.Errorf("%d failures, want the one of WHEP-OFFER-01", r.Count(FAIL))
+	}
+}
+
+// TestWrongTokenIsTold: without the token nothing can be checked, and the
+// reason is no finding among many.
+func TestWrongTokenIsTold(t *testing.T) {
+	f := startFixture(t, fixtureOptions{token: "sesame"})
+	for _, token := range []string{"", "wrong"} {
+		r, err := Run(context.Background(), Options{URL: f.endpoint(), Token: token, Limits: quick})
+		if r != nil || err == nil || !strings.Contains(err.Error(), "token") {
+			t.Errorf("with token %q: %v, %v", token, r, err)
+		}
+	}
+	if _, err := Run(context.Background(), Options{URL: f.endpoint(), Token: "sesame", Only: []string{"WHEP-HTTP-01"}, Limits: quick}); err != nil {
+		t.Errorf("with the token: %v", err)
 	}
 }
 

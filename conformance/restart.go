@@ -35,7 +35,7 @@ func checkRestartTag(t *T) {
 	}
 	t.require(tag != old, e, "change the ETag with the ICE session")
 	body := s.fragment(s.peer.local.candidates()...)
-	if old != "" && old != tag {
+	if strongTag.MatchString(old) && old != tag { // * would match (see WHEP-ANS-07)
 		late := s.patch(old, body)
 		t.require(late.status == http.StatusPreconditionFailed, late, "answer 412 to the entity-tag from before the restart")
 	}
@@ -58,7 +58,7 @@ func checkRestartAttributes(t *T) {
 	for _, name := range []string{"ice-options", "ice-pacing", "ice-lite"} {
 		before, after := values(all, name), values(r.lines, name)
 		t.require(strings.Join(slices.Compact(before), ",") == strings.Join(slices.Compact(after), ","), e,
-			"repeat %s as in the answer: %q, not %q", name, before, after)
+			"repeat %s as in the answer, where it is %q: the fragment has %q", name, before, after)
 	}
 }
 
@@ -66,7 +66,9 @@ func checkRestartWildcard(t *T) {
 	s := t.watch(t.offer())
 	s.restarts()
 	e, r := s.restart(`"*"`)
-	t.require(r != nil, e, `take If-Match: "*" as a wildcard too: the example of the text writes it so`)
+	if r == nil { // the text means * and its example writes "*"
+		t.warn(e, `take If-Match: "*" as a wildcard too: the example of the text writes it so`)
+	}
 	if s.etag == "" {
 		return
 	}
@@ -174,9 +176,10 @@ func checkRestartBurst(t *T) {
 func checkRestartConsent(t *T) {
 	s := t.watch(t.offer())
 	s.restarts()
+	sign := s.watched()
 	s.peer.mute()
 	began := time.Now()
-	e, gone := s.gone(t.opt.Limits.Consent)
+	e, gone := s.gone(sign, t.opt.Limits.Consent)
 	t.require(gone, e, "end the session when consent expires after a restart: it lived for %v", time.Since(began).Round(time.Second))
 	t.stopped(s, e, "stop media when consent expires after a restart")
 }

@@ -143,7 +143,6 @@ func counted(ids []string) bool {
 func checkFloods(t *T) {
 	victim := t.watch(t.offer())
 	other := t.open(t.offer())
-	base := victim.url[:strings.LastIndex(victim.url, "/")+1]
 	body := other.fragment("end-of-candidates")
 	const n = 500
 	broken := make(chan *exchange, 2*n)
@@ -152,7 +151,7 @@ func checkFloods(t *T) {
 		wg.Go(func() {
 			for range n / 8 {
 				for _, q := range []request{
-					{method: http.MethodDelete, url: base + random()},
+					{method: http.MethodDelete, url: stranger(victim.url)},
 					{method: http.MethodPatch, url: other.url, contentType: typeFrag, ifMatch: other.tag(), body: body},
 				} {
 					if e := t.send(t.ctx, q); e.status == 0 || e.status >= 500 && e.status != http.StatusServiceUnavailable {

@@ -239,26 +239,40 @@ func (s *session) restarts() (*exchange, *restarted) {
 	return e, r
 }
 
-// gone waits until the session URL is unknown, and returns the last answer.
-func (s *session) gone(limit time.Duration) (*exchange, bool) {
-	var e *exchange
-	probe := request{method: http.MethodPatch, url: s.url, contentType: typeFrag, ifMatch: s.tag(), body: s.fragment("end-of-candidates")}
-	if g := s.t.send(s.t.ctx, request{method: http.MethodGet, url: s.url}); g.ok() || g.ended() {
-		probe = request{method: http.MethodGet, url: s.url}
-	}
-	asked := time.Time{}
-	gone := s.t.wait(limit, func() bool {
-		if time.Since(asked) < 200*time.Millisecond {
-			return false
+// lifeSign is a request that succeeds while the session, which must be alive,
+// lives: GET, or else a fragment without news. Not ok: the server tells nobody.
+func (s *session) lifeSign() (q request, ok bool) {
+	for _, q := range []request{
+		{method: http.MethodGet, url: s.url},
+		{method: http.MethodPatch, url: s.url, contentType: typeFrag, ifMatch: s.tag(), body: s.fragment("end-of-candidates")},
+	} {
+		if s.t.send(s.t.ctx, q).ok() {
+			return q, true
 		}
-		asked = time.Now()
-		e = s.t.send(s.t.ctx, probe)
+	}
+	return request{}, false
+}
+
+// watched is lifeSign for checks that need one.
+func (s *session) watched() request {
+	q, ok := s.lifeSign()
+	if !ok {
+		s.t.skip("cannot tell a live session from one that has ended: neither GET (see WHEP-HTTP-02) nor PATCH succeeds on it")
+	}
+	return q
+}
+
+// gone repeats a life sign until the session URL is unknown, and returns the
+// last answer.
+func (s *session) gone(sign request, limit time.Duration) (*exchange, bool) {
+	e := s.t.send(s.t.ctx, sign)
+	asked := time.Now()
+	gone := s.t.wait(limit, func() bool {
+		if time.Since(asked) > 200*time.Millisecond {
+			e, asked = s.t.send(s.t.ctx, sign), time.Now()
+		}
 		return e.ended()
 	})
-	if e == nil {
-		e = s.t.send(s.t.ctx, probe)
-		gone = e.ended()
-	}
 	s.t.record(e)
 	return e, gone
 }
@@ -275,13 +289,19 @@ func (t *T) newPeer(keep func(netip.Addr) bool) *peer {
 
 func anyAddr(netip.Addr) bool { return true }
 
-// exchangeBase makes the exchange that the checks of answers share.
-func (t *T) exchangeBase() (*exchange, *description) {
+// baseExchange is one POST of the base offer that many checks look at.
+func (t *T) baseExchange() *exchange {
 	if t.base == nil {
 		t.base = t.post(t.offer().description)
 	} else {
 		t.seen = append(t.seen, t.base)
 	}
+	return t.base
+}
+
+// exchangeBase is baseExchange for checks that need the answer.
+func (t *T) exchangeBase() (*exchange, *description) {
+	t.baseExchange()
 	if t.base.status != http.StatusCreated {
 		t.skip("needs an answer: POST is answered with %d (see WHEP-OFFER-01)", t.base.status)
 	}

@@ -188,7 +188,7 @@ var table = []Case{
 	// Recorded players, with their habits.
 	{"PLAYER-CHROMIUM", "-", POLICY, "Chromium plays: mDNS candidates, preflights", nil, false, replay("chromium")},
 	{"PLAYER-FIREFOX", "-", POLICY, "Firefox plays: no loopback, TCP candidates", nil, false, replay("firefox")},
-	{"PLAYER-MEDIAMTX", "-", POLICY, "MediaMTX plays: OPTIONS first, one candidate by PATCH", nil, false, replay("mediamtx")},
+	{"PLAYER-MEDIAMTX", "-", POLICY, "MediaMTX plays: OPTIONS first, candidates by PATCH, each named twice", nil, false, replay("mediamtx")},
 	{"PLAYER-GSTREAMER", "-", POLICY, "GStreamer plays: bundle-only on port 0, named mids, OPUS", nil, false, replay("gstreamer")},
 	{"PLAYER-AIORTC", "-", POLICY, "aiortc plays: credentials per section", nil, false, replay("aiortc")},
 	{"PLAYER-GO2RTC", "-", POLICY, "go2rtc plays: H.264 and H.265 only", nil, false, replay("go2rtc")},

@@ -241,5 +241,25 @@ func random() string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b))
 }
 
+// stranger is a session URL of the same form whose id nobody has: letters and
+// digits of the id's second half become others of their kind.
+func stranger(sessionURL string) string {
+	b := []byte(sessionURL)
+	start := strings.LastIndex(sessionURL, "/") + 1
+	noise := make([]byte, len(b))
+	_, _ = rand.Read(noise) // never fails
+	for i := start + (len(b)-start)/2; i < len(b); i++ {
+		switch c := b[i]; {
+		case c >= '0' && c <= '9':
+			b[i] = '0' + noise[i]%10
+		case c >= 'a' && c <= 'f', c >= 'A' && c <= 'F': // stays a hexadecimal digit
+			b[i] = c&^0x1f + 1 + noise[i]%6
+		case c > 'f' && c <= 'z', c > 'F' && c <= 'Z':
+			b[i] = c&^0x1f + 7 + noise[i]%20
+		}
+	}
+	return string(b)
+}
+
 // orNone names an empty value in a sentence.
 func orNone(s string) string { return cmp.Or(s, "(none)") }

@@ -162,14 +162,16 @@ func checkVanished(t *T) {
 	var all []*session
 	for range vanishedAll / vanishedAtOnce {
 		var group []*session
+		var signs []request
 		for range vanishedAtOnce {
 			s := t.play(t.offer())
+			signs = append(signs, s.watched())
 			s.peer.vanish()
 			group = append(group, s)
 		}
 		all = append(all, group...)
-		for _, s := range group {
-			if e, gone := s.gone(t.opt.Limits.Consent); !gone {
+		for i, s := range group {
+			if e, gone := s.gone(signs[i], t.opt.Limits.Consent); !gone {
 				t.fail(e, "remove the sessions of players that vanish: this one is still there after %v", t.opt.Limits.Consent)
 				return
 			}

@@ -59,7 +59,7 @@ func recognise(m rtpmap) (format, bool) {
 		}
 		f.codec, f.name, f.rank = encode.H264, "H264", rank
 		f.fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=" + strings.ToLower(m.params["profile-level-id"])
-	case m.name == "opus" && m.clock == 48000 && m.chans == 2:
+	case m.name == "opus" && m.clock == 48000 && m.chans <= 2: // GStreamer forgets the two channels
 		f.name, f.chans = "opus", 2
 	case m.name == "pcmu" && m.clock == 8000 && m.chans <= 1:
 		f.name, f.rank = "PCMU", 1

@@ -18,7 +18,8 @@ type fragment struct {
 
 // readFragment reads an application/trickle-ice-sdpfrag body. Errors are
 // ErrSyntax. Candidates over other transports and with names instead of
-// addresses are dropped silently (WHEP 4.5.2).
+// addresses are dropped silently (WHEP 4.5.2). MediaMTX writes the name twice,
+// a=candidate:candidate:, and leaves when that is refused.
 func readFragment(body string) (f fragment, err error) {
 	media, seen := false, false
 	for line := range strings.Lines(body) {
@@ -44,6 +45,7 @@ func readFragment(body string) (f fragment, err error) {
 			return f, syntax("a=candidate must follow an m= line")
 		case name == "candidate":
 			var usable bool
+			value = strings.TrimPrefix(value, "candidate:")
 			if usable, err = readCandidate(value); usable && len(f.candidates) < maxCandidates {
 				f.candidates = append(f.candidates, value)
 			}

@@ -239,3 +239,21 @@ func TestH264Matching(t *testing.T) {
 		}
 	}
 }
+
+// TestOpusWithoutChannels: GStreamer pipelines offer OPUS/48000, as the usual
+// caps of whepsrc have no encoding-params. With that section refused, which is
+// the first of the bundle, they do not connect.
+func TestOpusWithoutChannels(t *testing.T) {
+	o, err := readOffer([]byte(strings.Replace(basic, "opus/48000/2", "OPUS/48000", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, audio, err := o.plan()
+	if err != nil || audio != 1 {
+		t.Fatalf("audio in section %d: %v", audio, err)
+	}
+	list := []served{{index: audio, format: o.sections[audio].formats[0]}}
+	if answer := writeAnswer(o, list, transport{}, 1, true); !strings.Contains(answer, "a=rtpmap:111 opus/48000/2\r\n") {
+		t.Errorf("the answer has another format:\n%s", answer)
+	}
+}

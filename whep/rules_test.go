@@ -54,6 +54,7 @@ func TestFragments(t *testing.T) {
 		{"a video section", creds + "m=video 9 UDP/TLS/RTP/SAVPF 0\na=mid:0\n" + candidate, 1, true},
 		{"only the end", "a=end-of-candidates\r\n", 0, true},
 		{"no credentials", media + candidate, 1, true},
+		{"a candidate with its name twice", media + creds + strings.Replace(candidate, "candidate:", "candidate:candidate:", 1), 1, true},
 		{"what cannot be reached is dropped", media + candidate +
 			"a=candidate:2 1 tcp 1 127.0.0.1 9 typ host tcptype active\r\n" +
 			"a=candidate:3 1 foo 1 127.0.0.1 9 typ host\r\n" +

@@ -9,7 +9,7 @@ const at = (path) => location.origin + path;
 // snippets are what the programs' own settings look like.
 const snippets = {
   obs: (s) => at(s.obs) + key,
-  mediamtx: (s) => `paths:\n  ${s.name}:\n    source: ${at(s.whep).replace(/^http/, "whep")}` + (token ? `\n    whepBearerToken: ${token}` : ""),
+  mediamtx: (s) => `paths:\n  ${s.name}:\n    source: ${at(s.whep).replace(/^http/, "whep")}?codec=h264` + (token ? `\n    whepBearerToken: ${token}` : ""),
   go2rtc: (s) => `streams:\n  ${s.name}: webrtc:${at(s.whep)}${key}`,
   gstreamer: (s) => `gst-launch-1.0 whepclientsrc signaller::whep-endpoint="${at(s.whep)}"` +
     (token ? ` signaller::auth-token="${token}"` : "") + " ! videoconvert ! autovideosink",
