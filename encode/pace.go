@@ -68,9 +68,9 @@ type sent struct {
 
 // Percentages of the bitrate over a second.
 const (
-	usable  = 94  // encoders aim at this, so that no second is over it
+	usable  = 92  // encoders aim at this, so that no second is over it
 	refined = 85  // no refinement is begun above
-	dropped = 105 // pictures that move are dropped above; the next one would be larger, as it moved further
+	dropped = 103 // pictures that move are dropped above; the next one would be larger, as it moved further
 )
 
 // set changes the bitrate.
