@@ -55,6 +55,12 @@ func New(c Config) *Viewer {
 		RTT:  v.reports.RTT,
 		Lost: func(uint32) { c.Keyframe("lost") },
 		Sent: c.Sent,
+		Path: func() float64 {
+			if e := v.transport.Estimate(); e.Congested {
+				return e.Target
+			}
+			return 0
+		},
 	})
 	v.keyframes = newKeyframes(v.request)
 	return v

@@ -65,3 +65,23 @@ func TestSecondRepairAfterBurst(t *testing.T) {
 		}
 	})
 }
+
+// Repairs leave three quarters of a narrow path to the stream.
+func TestRepairsOfNarrowPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const path = 80_000 // bits per second
+		r := NewRetransmission(RetransmissionConfig{
+			RTT: func() time.Duration { return time.Millisecond }, Path: func() float64 { return path },
+		})
+		l := bind(t, stream(true), r)
+		for n := range uint16(1000) { // 10 s, 100 packets a second, each asked for again
+			l.send(t, n, 1, 1000)
+			l.nack(t, n)
+			time.Sleep(10 * time.Millisecond)
+		}
+		s := r.Stats()
+		if most := uint64(path / 8 / 4 * 11); s.Bytes > most+repairFloor || s.Bytes < most/2 {
+			t.Errorf("%d bytes of repairs in 10 s", s.Bytes)
+		}
+	})
+}

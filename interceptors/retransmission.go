@@ -32,6 +32,7 @@ type RetransmissionConfig struct {
 	RTT  func() time.Duration // round trip; zero while unknown
 	Lost func(ssrc uint32)    // a viewer misses what is not kept any more, and was never repaired; only a key frame helps
 	Sent func()               // repairs have been written
+	Path func() float64       // bits per second that a narrow path carries; zero while it is not known to be narrow
 }
 
 // Retransmission answers NACKs (RFC 4585, 6.2.1) of one peer connection: by RTX
@@ -44,7 +45,8 @@ type RetransmissionConfig struct {
 //
 // Each packet is repaired at most once per round trip and ten times. Repairs
 // take at most a quarter of what the stream sends, or 1 Mbit/s if that is more,
-// first those of packets that have not been repaired often. What is older than
+// and a quarter of a narrow path, first those of packets that have not been
+// repaired often. What is older than
 // the last key frame is not repaired; see Keyframe.
 //
 // Under authenticated encryption two different packets must never have one
@@ -198,7 +200,7 @@ func (r *Retransmission) RepeatKeyframe(ssrc uint32) bool {
 	if s == nil {
 		return false
 	}
-	recent, wrote := s.repeatKeyframe(time.Since(s.began), r.rtt())
+	recent, wrote := s.repeatKeyframe(time.Since(s.began), r.rtt(), r.path())
 	if wrote && r.cfg.Sent != nil {
 		r.cfg.Sent()
 	}
@@ -237,6 +239,14 @@ func (r *Retransmission) rtt() time.Duration {
 	return unknownRTT
 }
 
+// path is what a narrow path carries in bytes per second, else 0.
+func (r *Retransmission) path() float64 {
+	if r.cfg.Path == nil {
+		return 0
+	}
+	return r.cfg.Path() / 8
+}
+
 func (r *Retransmission) look(c control) {
 	if c.kind != typeTransportFeedback || c.format != formatNack {
 		return
@@ -249,7 +259,7 @@ func (r *Retransmission) look(c control) {
 	if s == nil {
 		return
 	}
-	wrote, lost := s.repair(entries, time.Since(s.began), r.rtt())
+	wrote, lost := s.repair(entries, time.Since(s.began), r.rtt(), r.path())
 	if wrote && r.cfg.Sent != nil {
 		r.cfg.Sent()
 	}
@@ -300,13 +310,13 @@ func (s *repairs) template(h *rtp.Header) {
 
 // repair answers the entries of a NACK at now, which is time since began. lost
 // means that only a key frame helps the viewer.
-func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bool) {
+func (s *repairs) repair(entries []byte, now, rtt time.Duration, path float64) (wrote, lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.started {
 		return false, false
 	}
-	s.refill(now)
+	s.refill(now, path)
 	for seq := range nack(entries).most {
 		s.stats.Nacked++
 		switch back := s.next - seq; {
@@ -322,8 +332,9 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration) (wrote, lost bo
 	return wrote, lost
 }
 
-// refill earns budget for what was sent since the last time.
-func (s *repairs) refill(now time.Duration) {
+// refill earns budget for what was sent since the last time. path is what a
+// narrow path carries in bytes per second, else 0.
+func (s *repairs) refill(now time.Duration, path float64) {
 	passed := (now - s.filled).Seconds()
 	if passed <= 0 {
 		return
@@ -333,7 +344,11 @@ func (s *repairs) refill(now time.Duration) {
 		s.measured, s.earlier = now, s.sent
 	}
 	earned := max(float64(s.sent-s.counted)/repairShare, repairFloor*passed)
-	s.budget = min(s.budget+earned, s.most)
+	most := s.most
+	if path > 0 {
+		earned, most = min(earned, path/repairShare*passed), min(most, path/repairShare)
+	}
+	s.budget = min(s.budget+earned, most)
 	s.filled, s.counted = now, s.sent
 }
 
@@ -370,7 +385,7 @@ func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
 	return true
 }
 
-func (s *repairs) repeatKeyframe(now, rtt time.Duration) (recent, wrote bool) {
+func (s *repairs) repeatKeyframe(now, rtt time.Duration, path float64) (recent, wrote bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -381,7 +396,7 @@ func (s *repairs) repeatKeyframe(now, rtt time.Duration) (recent, wrote bool) {
 	}
 	s.keyRepeated = true
 	s.stats.Keyframes++
-	s.refill(now)
+	s.refill(now, path)
 	for seq := s.key; seq != s.keyEnd; seq++ {
 		if s.slots[seq%historySize].seq == seq {
 			wrote = s.resend(seq, now, rtt) || wrote
