@@ -70,6 +70,8 @@ type estimator struct {
 	congested      bool          // has been cut
 	heard          time.Duration // when the last feedback came
 	full           time.Duration // since when no packet has found a short queue
+	stood          time.Duration // the shortest queue that was found first after that; 0 before
+	least          time.Duration // the shortest queue that was found by the last feedback
 	over           bool          // the queue stands
 	queue          time.Duration
 
@@ -108,7 +110,7 @@ func (e *estimator) take(f feedback, now time.Duration) {
 		e.measured, e.rateSince, e.lossSince, e.grown, e.full, e.heard = true, now, now, now, now, now
 	}
 	if now-e.heard > silence { // the path stood still, or the stream
-		e.bytes, e.rateSince, e.full, f.bytes = 0, now, now, 0
+		e.bytes, e.rateSince, e.full, e.stood, f.bytes = 0, now, now, e.least, 0
 	}
 	e.heard = now
 	e.rate(f, now)
@@ -142,7 +144,7 @@ func (e *estimator) reduce(now time.Duration) {
 	e.target = max(min(e.target, backOff*carried), estimateLeast)
 	e.proven = e.target
 	e.cut, e.congested = now, true
-	e.full, e.lossy, e.received, e.missing, e.lossSince = now, false, 0, 0, now // judge anew
+	e.full, e.stood, e.lossy, e.received, e.missing, e.lossSince = now, e.least, false, 0, 0, now // judge anew
 }
 
 func (e *estimator) rate(f feedback, now time.Duration) {
@@ -176,9 +178,13 @@ func (e *estimator) delays(f feedback, now time.Duration) {
 	e.floor = min(e.floor, f.least)
 	e.queue = f.delay/time.Duration(f.arrived) - min(e.floor, e.lastFloor)
 	// A receiver or a path that pauses for a moment delays many packets, but not
-	// the last ones that it then takes at once. A narrow path delays all.
-	if f.least-min(e.floor, e.lastFloor) <= queueOver {
-		e.full = now
+	// the last ones that it then takes at once. A narrow path delays all, and
+	// each more than the one before or loses some; a busy machine does neither.
+	e.least = f.least - min(e.floor, e.lastFloor)
+	if e.least <= queueOver {
+		e.full, e.stood = now, 0
+	} else if e.stood == 0 {
+		e.stood = e.least
 	}
-	e.over = now-e.full >= standing
+	e.over = now-e.full >= standing && (e.least-e.stood >= queueOver || e.missing > 0 || e.loss > lossGood)
 }

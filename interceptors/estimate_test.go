@@ -230,3 +230,40 @@ func TestPacer(t *testing.T) {
 		}
 	}
 }
+
+// A delay that stays as it is, as on a busy machine, is no narrow path; one that
+// grows is, and so is one beside which packets are lost.
+func TestDelayThatStays(t *testing.T) {
+	const step = 50 * time.Millisecond
+	for _, c := range []struct {
+		name      string
+		delay     func(i int) time.Duration
+		missing   int
+		congested bool
+	}{
+		{"stays", func(int) time.Duration { return 100 * time.Millisecond }, 0, false},
+		{"grows", func(i int) time.Duration { return 70*time.Millisecond + time.Duration(i)*10*time.Millisecond }, 0, true},
+		{"stays, with loss", func(int) time.Duration { return 100 * time.Millisecond }, 1, true},
+		{"short", func(int) time.Duration { return 20 * time.Millisecond }, 0, false},
+	} {
+		e := newEstimator(10e6)
+		now := time.Duration(0)
+		take := func(delay time.Duration, missing int) {
+			f := feedback{missing: missing}
+			for range 10 {
+				f.add(1000, delay)
+			}
+			now += step
+			e.take(f, now)
+		}
+		for range 10 {
+			take(0, 0)
+		}
+		for i := range 20 {
+			take(c.delay(i), c.missing)
+		}
+		if got := e.snapshot(now).Congested; got != c.congested {
+			t.Errorf("a delay that %s: congested is %v", c.name, got)
+		}
+	}
+}
