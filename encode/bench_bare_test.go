@@ -45,7 +45,7 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 	}
 	for _, codec := range Available() {
 		b.Run(string(codec), func(b *testing.B) {
-			runtime.LockOSThread() // the times are the thread's
+			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			bounds := make([][2]int32, frames)
 			alone := func() (time.Duration, int) {
@@ -64,12 +64,12 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 				at := time.Now()
 				for i := range pictures {
 					all := capture.Everywhere()
-					begin := threadTime()
+					begin := cpuTime()
 					data, _, err := e.Encode(&pictures[i], &all, i == 0, at)
 					if err != nil {
 						b.Fatal(err)
 					}
-					spent += threadTime() - begin
+					spent += cpuTime() - begin
 					bytes += len(data)
 					least, most := e.(interface{ Bounds() (int, int) }).Bounds()
 					bounds[i] = [2]int32{int32(least), int32(most)}
@@ -90,7 +90,8 @@ func BenchmarkBesideBareLibrary(b *testing.B) {
 						ours, bytes[1] = min(ours, spent), n
 					}
 				}
-				if bytes[0] != bytes[1] {
+				// VP9 is given some blocks that are brighter or darker by one.
+				if d := bytes[0] - bytes[1]; max(d, -d) > bytes[0]/50 || d != 0 && codec != VP9 {
 					b.Fatalf("%d bytes from C alone, %d through Go: this compares nothing", bytes[0], bytes[1])
 				}
 			}
@@ -111,11 +112,11 @@ func BenchmarkConvert(b *testing.B) {
 	run := func(damage capture.Damage) time.Duration {
 		const n = 20
 		yuv.Convert(&p, d.frame, &damage)
-		begin := threadTime()
+		begin := cpuTime()
 		for range n {
 			yuv.Convert(&p, d.frame, &damage)
 		}
-		return (threadTime() - begin) / n
+		return (cpuTime() - begin) / n
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -139,7 +140,7 @@ func BenchmarkConvert(b *testing.B) {
 func BenchmarkActiveMap(b *testing.B) {
 	for _, codec := range []Codec{VP8, VP9} {
 		b.Run(string(codec), func(b *testing.B) {
-			runtime.LockOSThread() // the times are the thread's
+			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			type run struct {
 				cost []time.Duration
@@ -161,13 +162,13 @@ func BenchmarkActiveMap(b *testing.B) {
 						}
 						clock = clock.Add(pace(at-before, time.Second/30, moving))
 						before = at
-						begin := threadTime()
+						begin := cpuTime()
 						data, _, err := encodeOrRefine(e, p, &damage, at == 0, clock)
 						if err != nil {
 							b.Fatal(err)
 						}
 						if moving {
-							r.cost = append(r.cost, threadTime()-begin)
+							r.cost = append(r.cost, cpuTime()-begin)
 							r.bits += 8 * len(data)
 						}
 					})

@@ -22,9 +22,9 @@ int bare_h264(work *w);
 // Converts a BGRX frame to I420 n times and returns the CPU time in ns.
 int64_t bare_convert(const uint8_t *frame, int stride, uint8_t *i420, int width, int height, int n);
 
-// The CPU time of the calling thread in ns.
+// The CPU time of the process in ns.
 static inline int64_t cpu(void) {
 	struct timespec t;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }

@@ -5,22 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-// libvpx judges blocks of 32x32 to 64x64; hidden is the largest sum of
+// libvpx judges blocks of 32x32 to 64x64 pixels; hidden is the largest sum of
 // differences that it may take for none in the largest, with what coding leaves.
-enum { SIDE = 64, HALF = SIDE / 2, HIDDEN = 2 * SIDE };
+// Only where cells of one colour take another one are the differences flat.
+enum { SIDE = 64, CELL = 8, CELLS = SIDE / CELL, HIDDEN = 2 * SIDE, FLAT = 1 << 15 };
 
-// sums tell a block's quarters: of the luma, and of the luma times a weight that
-// differs from place to place.
+// sums are of the luma of a block's cells, with FLAT where a cell has one colour.
 typedef struct {
-	uint32_t luma[4], placed[4];
+	uint16_t cell[CELLS][CELLS]; // row, column
 } sums;
 
 struct balance {
 	int width, height, columns, rows;
-	int down;        // the next shift is down
-	sums *coded;     // of the picture that was coded last
-	sums *fresh;     // of this one
-	uint8_t *state;  // SEEN, SHIFTED
+	int down;       // the next shift is down
+	sums *coded;    // of the picture that was coded last
+	sums *fresh;    // of this one
+	uint8_t *state; // SEEN, SHIFTED
 };
 
 enum { SEEN = 1, SHIFTED = 2 };
@@ -51,37 +51,80 @@ void dw_balance_free(balance *b) {
 
 static int less(int a, int b) { return a < b ? a : b; }
 
+// band sums a row of whole cells whose first row lies at p, two bytes at a time.
+static void band(const uint8_t *p, int stride, uint16_t out[CELLS]) {
+	const uint64_t even = 0x00ff00ff00ff00ff;
+	uint64_t first[CELLS], pairs[CELLS] = {0}, differs[CELLS] = {0};
+	memcpy(first, p, sizeof first);
+	for (int j = 0; j < CELL; j++, p += stride) {
+		uint64_t row[CELLS];
+		memcpy(row, p, sizeof row);
+		for (int c = 0; c < CELLS; c++) {
+			pairs[c] += (row[c] & even) + (row[c] >> 8 & even);
+			differs[c] |= row[c] ^ first[c];
+		}
+	}
+	for (int c = 0; c < CELLS; c++) {
+		uint64_t turned = first[c] << 8 | first[c] >> 56;
+		out[c] = pairs[c] * 0x0001000100010001 >> 48 | (differs[c] | (turned ^ first[c]) ? 0 : FLAT);
+	}
+}
+
+// part sums a cell that the picture's edge may cut.
+static uint16_t part(const uint8_t *p, int stride, int width, int height) {
+	uint16_t sum = 0, flat = FLAT;
+	uint8_t first = *p;
+	for (int j = 0; j < height; j++, p += stride) {
+		for (int i = 0; i < width; i++) {
+			sum += p[i];
+			if (p[i] != first) flat = 0;
+		}
+	}
+	return sum | flat;
+}
+
 static void measure(const balance *b, const uint8_t *luma, int stride, int column, int row, sums *s) {
-	memset(s, 0, sizeof *s);
-	for (int q = 0; q < 4; q++) {
-		int x = column * SIDE + q % 2 * HALF, y = row * SIDE + q / 2 * HALF;
-		int width = less(HALF, b->width - x), height = less(HALF, b->height - y);
-		for (int j = 0; j < height; j++) {
-			const uint8_t *p = luma + (size_t)(y + j) * stride + x;
-			uint32_t sum = 0, placed = 0;
-			for (int i = 0; i < width; i++) {
-				sum += p[i];
-				placed += p[i] * (uint32_t)(i + 1);
-			}
-			s->luma[q] += sum;
-			s->placed[q] += placed + sum * (uint32_t)(j * 61);
+	for (int r = 0; r < CELLS; r++) {
+		int x = column * SIDE, y = row * SIDE + r * CELL;
+		const uint8_t *p = luma + (size_t)y * stride + x;
+		if (x + SIDE <= b->width && y + CELL <= b->height) {
+			band(p, stride, s->cell[r]);
+			continue;
+		}
+		for (int c = 0; c < CELLS; c++, x += CELL, p += CELL) {
+			int width = less(CELL, b->width - x), height = less(CELL, b->height - y);
+			s->cell[r][c] = width > 0 && height > 0 ? part(p, stride, width, height) : 0;
 		}
 	}
 }
 
 // hides tells whether some part of the block that libvpx may judge as one has
-// changed although its sum has not.
+// changed, flat in each cell, although its sum has not.
 static int hides(const sums *was, const sums *is) {
 	static const uint8_t parts[] = {15, 3, 12, 5, 10, 1, 2, 4, 8}; // sets of quarters
+	int32_t sum[4] = {0};
+	int changed[4] = {0}, rough[4] = {0};
+	for (int r = 0; r < CELLS; r++) {
+		for (int c = 0; c < CELLS; c++) {
+			uint16_t before = was->cell[r][c], after = is->cell[r][c];
+			if (before == after) continue;
+			int q = r / (CELLS / 2) * 2 + c / (CELLS / 2);
+			sum[q] += (after & ~FLAT) - (before & ~FLAT);
+			changed[q] = 1;
+			rough[q] |= !(before & after & FLAT);
+		}
+	}
 	for (size_t i = 0; i < sizeof parts; i++) {
-		int32_t sum = 0;
-		int changed = 0;
+		int32_t all = 0;
+		int any = 0;
 		for (int q = 0; q < 4; q++) {
 			if (!(parts[i] >> q & 1)) continue;
-			sum += (int32_t)(is->luma[q] - was->luma[q]);
-			changed |= is->luma[q] != was->luma[q] || is->placed[q] != was->placed[q];
+			all += sum[q];
+			any |= changed[q];
+			if (rough[q]) any = -1;
+			if (any < 0) break;
 		}
-		if (changed && sum > -HIDDEN && sum < HIDDEN) return 1;
+		if (any > 0 && all > -HIDDEN && all < HIDDEN) return 1;
 	}
 	return 0;
 }

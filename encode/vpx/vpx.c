@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <vpx/vp8cx.h>
 #include <vpx/vpx_encoder.h>
 
@@ -23,8 +24,12 @@ static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
 	return detail ? detail : vpx_codec_err_to_string(err);
 }
 
-// Screen content, one thread, no key frame but on request, and a quantizer
-// floor that keeps a still desktop from using the whole bitrate.
+// With two threads a picture of VP9 is there in two thirds of the time. Those of
+// VP8 spin while they wait, at the cost of everybody else.
+static int threads(int vp9) { return vp9 && sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1; }
+
+// Screen content, no key frame but on request, and a quantizer floor that keeps
+// a still desktop from using the whole bitrate.
 static vpx_codec_err_t set_vp8(vpx_codec_ctx_t *c) {
 	vpx_codec_err_t err;
 	if ((err = vpx_codec_control(c, VP8E_SET_SCREEN_CONTENT_MODE, 1))) return err;
@@ -45,7 +50,7 @@ static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
 	if ((err = vpx_codec_control(c, VP9E_SET_ROW_MT, 1))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_SPACE, VPX_CS_BT_601))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_RANGE, VPX_CR_STUDIO_RANGE))) return err;
-	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, 0);
+	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, threads(1) - 1);
 }
 
 const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps) {
@@ -62,7 +67,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 	e->cfg.g_h = height;
 	e->cfg.g_timebase.num = 1;
 	e->cfg.g_timebase.den = 90000;
-	e->cfg.g_threads = 1;
+	e->cfg.g_threads = threads(vp9);
 	e->cfg.g_pass = VPX_RC_ONE_PASS;
 	e->cfg.g_lag_in_frames = 0;
 	e->cfg.g_error_resilient = VPX_ERROR_RESILIENT_DEFAULT; // else a picture would need what was learnt from a spare one
