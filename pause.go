@@ -91,9 +91,10 @@ type discreet struct {
 	info   capture.Info // of the last inner source
 
 	// Owned by Next.
-	phase context.Context // what inner belongs to
-	count int             // of frames in this phase
-	size  image.Point     // of the last frame of the screen
+	phase    context.Context // what inner belongs to
+	switched bool            // there was another phase before
+	count    int             // of frames in this phase
+	size     image.Point     // of the last frame of the screen
 }
 
 // afterChange is how many frames of a new phase are told of: new viewers begin
@@ -102,7 +103,7 @@ const afterChange = 4
 
 // Next implements capture.Source.
 func (s *discreet) Next(ctx context.Context) (*capture.Frame, error) {
-	if s.count > 0 && s.count <= afterChange {
+	if s.switched && s.count > 0 && s.count <= afterChange {
 		s.changed() // the frame before has been handed on
 	}
 	for {
@@ -111,7 +112,7 @@ func (s *discreet) Next(ctx context.Context) (*capture.Frame, error) {
 			if err := s.change(ctx, paused); err != nil {
 				return nil, err
 			}
-			s.phase, s.count = phase, 0
+			s.phase, s.count, s.switched = phase, 0, s.phase != nil
 		}
 		frame, err := s.wait(ctx, phase)
 		switch {

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"image"
 	"image/color"
 	"math"
 	"syscall"
 	"testing"
 	"time"
+
+	"deskwhep/capture"
+	"deskwhep/capture/card"
 )
 
 // TestPause pauses the streams under a viewer: the screen is not to be seen any
@@ -80,4 +84,30 @@ func TestMask(t *testing.T) {
 		return true
 	})
 	screenshot(t, tab, "player-masked")
+}
+
+// TestOnlyChangesAreTold opens a source, which replaces no picture, and pauses,
+// which does.
+func TestOnlyChangesAreTold(t *testing.T) {
+	told := 0
+	d := &discreet{privacy: newPrivacy(), changed: func() { told++ }, open: func(context.Context) (capture.Source, error) {
+		return card.New(card.Options{Size: image.Pt(320, 240), FPS: 100, Reason: func() string { return "" }}), nil
+	}}
+	defer d.Close()
+	frames := func() {
+		for range 2 * afterChange {
+			f, err := d.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Release()
+		}
+	}
+	if frames(); told != 0 {
+		t.Errorf("%d changes before there was one", told)
+	}
+	d.privacy.toggle()
+	if frames(); told != afterChange {
+		t.Errorf("after a pause %d frames were told of, not %d", told, afterChange)
+	}
 }

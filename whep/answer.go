@@ -112,7 +112,7 @@ func writeCandidates(line func(string, ...any), candidates []string) {
 }
 
 // refuse writes a complete section on port 0: one that is only its m= line
-// crashes a player. The format must stay listed, so it is described too.
+// crashes a player.
 func (s *section) refuse(line func(string, ...any)) {
 	line("m=%s 0 %s %s", s.kind, s.proto, s.first)
 	line("c=IN IP4 0.0.0.0")
