@@ -32,12 +32,22 @@ func startBrowser(t testing.TB, more ...chromedp.ExecAllocatorOption) (tab func(
 		chromedp.WSURLReadTimeout(time.Minute),
 	)
 	options = append(options, more...)
-	allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	first, cancel := chromedp.NewContext(allocator)
-	t.Cleanup(func() { _ = chromedp.Cancel(first); cancel() })
-	if _, err := chromedp.Run(first, chromedp.Location()); err != nil {
-		t.Fatalf("start chromium: %v", err)
+	var first context.Context
+	for tries := 1; ; tries++ { // some versions crash now and then when they start
+		allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, cancel := chromedp.NewContext(allocator)
+		_, err := chromedp.Run(ctx, chromedp.Location())
+		if err == nil {
+			first = ctx
+			t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel(); end() })
+			break
+		}
+		cancel()
+		end()
+		if tries == 3 {
+			t.Fatalf("start chromium: %v", err)
+		}
+		t.Logf("chromium is started again: %v", err)
 	}
 	return func() context.Context {
 		ctx, cancel := chromedp.NewContext(first)

@@ -28,6 +28,10 @@ import (
 // gatherTimeout bounds the wait for our own host candidates, which are at hand.
 const gatherTimeout = 2 * time.Second
 
+// tcpGrace is for the farewell to leave the buffer of a TCP connection, which is
+// dropped with it.
+const tcpGrace = 50 * time.Millisecond
+
 // Why a connection ends; test with errors.Is.
 var (
 	ErrGone = errors.New("the player closed the connection")
@@ -287,6 +291,9 @@ func (c *Conn) Close() {
 	c.out = nil
 	c.outMu.Unlock()
 	c.dtls.end()
+	if p := c.path.Load(); p != nil && p.tcp {
+		time.Sleep(tcpGrace)
+	}
 	_ = c.agent.GracefulClose() // it closes what it can whatever it returns
 	_ = c.chain.Close()
 	c.change(func() { c.iceUp = false; c.move(nil) })

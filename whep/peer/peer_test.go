@@ -307,6 +307,7 @@ func TestPlay(t *testing.T) {
 			if c.up.Load() || c.send(t) {
 				t.Error("the connection sends after its end")
 			}
+			eventually(t, "the player is told", func() bool { return p.ConnectionState() == webrtc.PeerConnectionStateClosed })
 		})
 	}
 }

@@ -242,6 +242,7 @@ func (c *Conn) decrypt(b []byte, a interceptor.Attributes) (int, interceptor.Att
 type pipe struct {
 	owner *Conn
 	in    *packetio.Buffer
+	close sync.Once
 
 	mu    sync.Mutex // guards below
 	conn  *dtls.Conn
@@ -265,16 +266,19 @@ func (p *pipe) set(conn *dtls.Conn) {
 	}
 }
 
-// end closes the DTLS connection, which tells the player.
+// end closes the DTLS connection. When it returns, also for the second time,
+// the player has been told.
 func (p *pipe) end() {
 	p.mu.Lock()
 	conn := p.conn
 	p.ended = true
 	p.mu.Unlock()
-	if conn != nil {
-		_ = conn.Close() // the player may be gone
-	}
-	_ = p.in.Close()
+	p.close.Do(func() {
+		if conn != nil {
+			_ = conn.Close() // the player may be gone
+		}
+		_ = p.in.Close()
+	})
 }
 
 func (p *pipe) put(b []byte) { _, _ = p.in.Write(b, nil) } // what has no room comes again
