@@ -50,7 +50,8 @@ type session struct {
 }
 
 // open negotiates a session: it makes the connection, binds a track for each
-// section that is served, and returns the answer. The session ends when cancel is called, which it may do itself.
+// section that is served, and returns the answer. The session ends when cancel
+// is called, which it may do itself.
 func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCauseFunc) (_ *session, answer string, err error) {
 	video, audio, err := o.plan()
 	if err != nil {
