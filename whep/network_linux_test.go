@@ -58,7 +58,10 @@ func startAway(t testing.TB, src *encodetest.Source) (*insideServer, *network) {
 				return
 			}
 			n.server = os.NewFile(uintptr(fd), "tun")
-			server, err = New(netip.AddrPortFrom(serverAddress, 0).String(), cfg)
+			if server, err = New(netip.AddrPortFrom(serverAddress, 0).String(), cfg); err == nil {
+				here := server.ports.at // other threads see other interfaces
+				server.ports.addresses = func() ([]netip.Addr, error) { return here, nil }
+			}
 		}()
 		<-made
 		return server, err

@@ -9,10 +9,12 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pion/ice/v4"
+	"github.com/pion/transport/v5/stdnet"
 
 	"deskwhep/interceptors/gso"
 	"deskwhep/whep/peer"
@@ -20,6 +22,7 @@ import (
 
 const (
 	socketBuffer = 4 << 20         // bytes; the kernel may grant less
+	addressGone  = time.Minute     // after which the socket of an address is closed that no interface has
 	firstByte    = 5 * time.Second // for a TCP connection to say what it is
 	tcpBuffer    = 256 << 10       // bytes in the kernel for one ICE-TCP viewer, who would get as much stale video first
 	writeBuffer  = 512 << 10       // bytes beyond that; a slow viewer loses packets instead of blocking
@@ -30,16 +33,31 @@ const (
 //
 // UDP listens beside loopback also when HTTP does not, because some browsers
 // never pair with 127.0.0.1. It answers nobody without a session's credentials.
+//
+// Addresses come and go while it runs: a laptop moves to another network.
 type ports struct {
+	// Static after open.
 	tcp        net.Listener
 	web, media *branch
-	udp        []*gso.Conn
-	sockets    []*peer.Socket // of udp
-	udpMux     *ice.MultiUDPMuxDefault
 	tcpMux     *ice.TCPMuxDefault
+	log        *slog.Logger
+	addresses  func() ([]netip.Addr, error) // of the interfaces
+
+	udp atomic.Pointer[[]*mediaSocket] // all of them, for flush; the slice is replaced under mu, not written to
 
 	mu      sync.Mutex
 	pending map[net.Conn]struct{} // connections that have said nothing yet; nil after close
+	offered peer.Network          // what new connections get
+	at      []netip.Addr          // the addresses in it
+}
+
+// mediaSocket is the UDP socket of one address.
+type mediaSocket struct {
+	addr   netip.Addr
+	bursts *gso.Conn
+	peers  *peer.Socket // over bursts
+	mux    ice.UDPMux   // over peers
+	seen   time.Time    // when an interface last had the address; guarded by ports.mu
 }
 
 // openPorts opens the sockets. With port 0 it looks for a number that is free
@@ -64,33 +82,11 @@ func tryPorts(listen string, log *slog.Logger) (*ports, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", listen, err)
 	}
-	p := &ports{tcp: tcp, web: newBranch(tcp), media: newBranch(tcp), pending: map[net.Conn]struct{}{}}
-	port := tcp.Addr().(*net.TCPAddr).AddrPort().Port()
-	local, err := interfaceAddresses()
-	if err != nil {
-		return nil, errors.Join(err, tcp.Close())
+	p := &ports{
+		tcp: tcp, web: newBranch(tcp), media: newBranch(tcp), pending: map[net.Conn]struct{}{},
+		log: log, addresses: interfaceAddresses,
 	}
-	var muxes []ice.UDPMux
-	for _, addr := range local {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port)))
-		if errors.Is(err, syscall.EADDRNOTAVAIL) {
-			log.Warn("an interface address cannot be used for media", "address", addr) // not ready, or gone already
-			continue
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open the media socket: %w; choose another port with --listen", err), p.close())
-		}
-		_ = c.SetReadBuffer(socketBuffer) // a smaller one works too
-		_ = c.SetWriteBuffer(socketBuffer)
-		bursts, err := gso.New(c, gso.Segments)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("the media socket: %w", err), c.Close(), p.close())
-		}
-		socket := peer.NewSocket(bursts, netip.AddrPortFrom(addr, port))
-		p.udp, p.sockets = append(p.udp, bursts), append(p.sockets, socket)
-		muxes = append(muxes, ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket, Logger: stackLogs{log}.NewLogger("ice")}))
-	}
-	p.udpMux = ice.NewMultiUDPMuxDefault(muxes...)
+	p.udp.Store(new([]*mediaSocket))
 	p.tcpMux = ice.NewTCPMuxDefault(ice.TCPMuxParams{
 		Listener:                     p.media,
 		Logger:                       stackLogs{log}.NewLogger("ice"),
@@ -99,7 +95,88 @@ func tryPorts(listen string, log *slog.Logger) (*ports, error) {
 		FirstStunBindTimeout:         firstByte,
 		AliveDurationForConnFromStun: 10 * time.Second,
 	})
+	if _, err := p.network(); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
 	return p, nil
+}
+
+// network is what a new connection uses, with the addresses that the interfaces
+// have now.
+func (p *ports) network() (peer.Network, error) {
+	list, err := p.addresses()
+	if err != nil {
+		return peer.Network{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pending == nil {
+		return peer.Network{}, net.ErrClosed
+	}
+	if slices.Equal(list, p.at) {
+		return p.offered, nil
+	}
+	interfaces, err := stdnet.NewNet()
+	if err != nil {
+		return peer.Network{}, fmt.Errorf("list the network interfaces: %w", err)
+	}
+	now := time.Now()
+	var all []*mediaSocket
+	for _, s := range *p.udp.Load() {
+		if slices.Contains(list, s.addr) {
+			s.seen = now
+		}
+		if now.Sub(s.seen) < addressGone {
+			all = append(all, s)
+		} else if err := s.mux.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			p.log.Warn("a media socket cannot be closed", "address", s.addr, "error", err)
+		}
+	}
+	n := peer.Network{Net: interfaces}
+	var muxes []ice.UDPMux
+	for _, addr := range list {
+		i := slices.IndexFunc(all, func(s *mediaSocket) bool { return s.addr == addr })
+		if i < 0 {
+			s, err := p.open(addr)
+			switch {
+			case err == nil:
+				i, all = len(all), append(all, s)
+			case p.at == nil && !errors.Is(err, syscall.EADDRNOTAVAIL):
+				p.udp.Store(&all)
+				return n, fmt.Errorf("open the media socket: %w; choose another port with --listen", err)
+			default: // not ready, or gone already, or another program has the port there
+				p.log.Warn("an interface address cannot be used for media", "address", addr, "error", err)
+				continue
+			}
+		}
+		n.Sockets = append(n.Sockets, all[i].peers)
+		muxes = append(muxes, all[i].mux)
+	}
+	n.UDP = ice.NewMultiUDPMuxDefault(muxes...)
+	if p.at != nil {
+		p.log.Info("the network addresses have changed", "addresses", list)
+	}
+	p.udp.Store(&all)
+	p.at, p.offered = list, n
+	return n, nil
+}
+
+// open opens the media socket of an address.
+func (p *ports) open(addr netip.Addr) (*mediaSocket, error) {
+	at := netip.AddrPortFrom(addr, p.tcp.Addr().(*net.TCPAddr).AddrPort().Port())
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetReadBuffer(socketBuffer) // a smaller one works too
+	_ = c.SetWriteBuffer(socketBuffer)
+	bursts, err := gso.New(c, gso.Segments)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	s := &mediaSocket{addr: addr, bursts: bursts, peers: peer.NewSocket(bursts, at), seen: time.Now()}
+	s.mux = ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: s.peers, Logger: stackLogs{p.log}.NewLogger("ice")})
+	return s, nil
 }
 
 // interfaceAddresses are the addresses of all interfaces, without link-local
@@ -126,8 +203,8 @@ func interfaceAddresses() (list []netip.Addr, err error) {
 
 // flush sends what the media sockets keep back of a frame.
 func (p *ports) flush() {
-	for _, c := range p.udp {
-		c.Flush()
+	for _, s := range *p.udp.Load() {
+		s.bursts.Flush()
 	}
 }
 
@@ -139,12 +216,12 @@ func (p *ports) close() error {
 	}
 	p.pending = nil
 	p.mu.Unlock()
-	if p.udpMux != nil {
-		errs = append(errs, p.udpMux.Close(), p.tcpMux.Close())
-	}
-	for _, c := range p.udp {
-		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
+	errs = append(errs, p.tcpMux.Close())
+	for _, s := range *p.udp.Load() {
+		for _, err := range []error{s.mux.Close(), s.bursts.Close()} {
+			if err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

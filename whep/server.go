@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/pion/transport/v5/stdnet"
 	"golang.org/x/sync/errgroup"
 
 	"deskwhep/encode"
@@ -106,10 +105,6 @@ func New(listen string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the DTLS certificate: %w", err)
 	}
-	interfaces, err := stdnet.NewNet()
-	if err != nil {
-		return nil, fmt.Errorf("list the network interfaces: %w", err)
-	}
 	p, err := openPorts(listen, cfg.Log)
 	if err != nil {
 		return nil, err
@@ -117,8 +112,7 @@ func New(listen string, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, log: cfg.Log, ports: p, limits: newLimits(cfg.PostRate), sender: newSender(p.flush),
 		peers: peer.Config{
-			UDP: p.udpMux, TCP: p.tcpMux, Net: interfaces, Certificate: certificate, PublicIPs: cfg.PublicIPs,
-			Log: stackLogs{cfg.Log}, Sockets: p.sockets,
+			Network: p.network, TCP: p.tcpMux, Certificate: certificate, PublicIPs: cfg.PublicIPs, Log: stackLogs{cfg.Log},
 		},
 		fingerprint: peer.Fingerprint("sha-256", certificate.Certificate[0]),
 		sessions:    map[string]*session{},

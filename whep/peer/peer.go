@@ -38,16 +38,21 @@ var (
 	ErrLost = errors.New("the player does not answer any more")
 )
 
-// Config is what the connections of a server share. All but Sockets and
-// PublicIPs are required.
+// Config is what the connections of a server share. All but PublicIPs is
+// required.
 type Config struct {
-	UDP         ice.UDPMux
-	Sockets     []*Socket // those under UDP
+	Network     func() (Network, error) // called for each connection
 	TCP         ice.TCPMux
-	Net         transport.Net
 	Certificate tls.Certificate // of all connections
 	PublicIPs   []string        // advertised instead of the interfaces' private addresses
 	Log         logging.LoggerFactory
+}
+
+// Network is the machine's network as a connection finds it when it is opened.
+type Network struct {
+	UDP     ice.UDPMux
+	Sockets []*Socket     // those under UDP; media goes through others by way of ICE
+	Net     transport.Net // its interfaces' addresses are those of TCP candidates
 }
 
 // Remote is what the player's offer says of its transport.
@@ -67,13 +72,14 @@ type Local struct {
 // Conn is one player's connection. Methods are for any goroutine.
 type Conn struct {
 	// Static after Open.
-	cfg    *Config
-	remote Remote
-	agent  *ice.Agent
-	chain  interceptor.Interceptor
-	reader interceptor.RTCPReader
-	dtls   *pipe
-	events func(up bool)
+	cfg     *Config
+	sockets []*Socket
+	remote  Remote
+	agent   *ice.Agent
+	chain   interceptor.Interceptor
+	reader  interceptor.RTCPReader
+	dtls    *pipe
+	events  func(up bool)
 
 	gathered chan struct{}           // one slot, never closed: a gathering has ended
 	end      context.CancelCauseFunc // ends Run
@@ -116,7 +122,12 @@ func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up 
 	}
 	c.chain.BindRTCPWriter(interceptor.RTCPWriterFunc(c.writeControl))
 	c.reader = c.chain.BindRTCPReader(interceptor.RTCPReaderFunc(c.decrypt))
-	if c.agent, err = newAgent(cfg); err != nil {
+	network, err := cfg.Network()
+	if err == nil {
+		c.sockets = network.Sockets
+		c.agent, err = newAgent(cfg, network)
+	}
+	if err != nil {
 		_ = c.chain.Close()
 		return nil, fmt.Errorf("ice: %w", err)
 	}
@@ -154,9 +165,9 @@ func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up 
 	return c, nil
 }
 
-func newAgent(cfg *Config) (*ice.Agent, error) {
+func newAgent(cfg *Config, n Network) (*ice.Agent, error) {
 	options := []ice.AgentOption{
-		ice.WithUDPMux(cfg.UDP), ice.WithTCPMux(cfg.TCP), ice.WithNet(cfg.Net), ice.WithLoggerFactory(cfg.Log),
+		ice.WithUDPMux(n.UDP), ice.WithTCPMux(cfg.TCP), ice.WithNet(n.Net), ice.WithLoggerFactory(cfg.Log),
 		ice.WithCandidateTypes([]ice.CandidateType{ice.CandidateTypeHost}),
 		ice.WithNetworkTypes([]ice.NetworkType{ice.NetworkTypeUDP4, ice.NetworkTypeUDP6, ice.NetworkTypeTCP4, ice.NetworkTypeTCP6}),
 		ice.WithIncludeLoopback(),
@@ -328,7 +339,7 @@ func (c *Conn) selected(local, remote ice.Candidate) {
 	p := &path{tcp: local.NetworkType().IsTCP(), remote: address(remote)}
 	if !p.tcp {
 		at := address(local)
-		for _, s := range c.cfg.Sockets {
+		for _, s := range c.sockets {
 			if s.local == at {
 				p.socket = s
 			}

@@ -62,13 +62,14 @@ func newConfig(t *testing.T) *Config {
 	log := logging.NewDefaultLoggerFactory()
 	log.DefaultLogLevel = logging.LogLevelDisabled
 	socket := NewSocket(udp{c}, c.LocalAddr().(*net.UDPAddr).AddrPort())
+	network := Network{UDP: ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket}), Sockets: []*Socket{socket}, Net: interfaces}
 	cfg := &Config{
-		UDP: ice.NewUDPMuxDefault(ice.UDPMuxParams{UDPConn: socket}), Sockets: []*Socket{socket},
-		TCP: ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: l, ReadBufferSize: 8, WriteBufferSize: 1 << 20}),
-		Net: interfaces, Log: log, Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
+		Network: func() (Network, error) { return network, nil },
+		TCP:     ice.NewTCPMuxDefault(ice.TCPMuxParams{Listener: l, ReadBufferSize: 8, WriteBufferSize: 1 << 20}),
+		Log:     log, Certificate: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
 	}
 	t.Cleanup(func() {
-		_ = errors.Join(cfg.UDP.Close(), cfg.TCP.Close(), c.Close())
+		_ = errors.Join(network.UDP.Close(), cfg.TCP.Close(), c.Close())
 		goleak.VerifyNone(t)
 	})
 	return cfg
