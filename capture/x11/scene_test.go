@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -51,20 +52,29 @@ func newScene(tb testing.TB, x *xvfb, size image.Point, content string) *scene {
 	return s
 }
 
-// every sets how often a new picture is painted; 0: never.
-func (s *scene) every(d time.Duration) {
+// every sets how often a new picture is painted; 0: never. It returns how long
+// the pictures so far took, from their stamp until the server had painted them:
+// the median in ms, 0 if none was timed.
+func (s *scene) every(d time.Duration) (painting float64) {
 	s.tb.Helper()
 	fmt.Fprintln(s.commands, int64(d))
-	if _, err := s.done.ReadString('\n'); err != nil {
+	line, err := s.done.ReadString('\n')
+	if err == nil {
+		_, err = fmt.Sscan(line, &painting)
+	}
+	if err != nil {
 		s.tb.Fatalf("the painting process: %v", err)
 	}
+	return painting
 }
 
-// play paints every interval for as long as during runs.
-func (s *scene) play(every time.Duration, during func()) {
+// play paints every interval for as long as during runs; it returns how long
+// the painting took, as every does.
+func (s *scene) play(every time.Duration, during func()) (painting float64) {
 	s.every(every)
-	defer s.every(0)
+	defer func() { painting = s.every(0) }()
 	during()
+	return 0
 }
 
 // serveScene is the painting process.
@@ -101,7 +111,9 @@ func serveScene(content string) error {
 				every = int64(time.Hour)
 			}
 			tick.Reset(time.Duration(every))
-			fmt.Println("done")
+			slices.Sort(a.painting)
+			fmt.Println(quantile(a.painting, 50))
+			a.painting = a.painting[:0]
 		case <-tick.C:
 			if err := a.paint(); err != nil {
 				return err
@@ -117,9 +129,19 @@ type artist struct {
 	content string
 	n       int
 	pages   [2]uint32
+
+	painting []float64 // ms, of the timed pictures
+	reply    time.Duration
 }
 
+// timed tells which pictures the painter waits for, to tell how long they took.
+// Their age is not measured, as both clients wake at once.
+func timed(n int) bool { return n%8 == 0 }
+
 func (s *artist) prepare() error {
+	if err := s.timeReply(); err != nil {
+		return err
+	}
 	if s.content != "video" && s.content != "motion" {
 		return nil
 	}
@@ -136,6 +158,23 @@ func (s *artist) prepare() error {
 			}
 		}
 	}
+	return nil
+}
+
+// timeReply finds out how long a reply takes on its way: half of a round trip
+// for which the server has nothing to do, at the pace of the painting.
+func (s *artist) timeReply() error {
+	var halves []time.Duration
+	for range 21 {
+		time.Sleep(rate60)
+		began := clock()
+		if err := s.sync(); err != nil {
+			return err
+		}
+		halves = append(halves, (clock()-began)/2)
+	}
+	slices.Sort(halves)
+	s.reply = halves[len(halves)/2]
 	return nil
 }
 
@@ -167,7 +206,12 @@ func (s *artist) paint() error {
 	for i, color := range []int64{us, us >> 24, int64(s.n)} {
 		s.fill(s.root, image.Rect(4*i, 0, 4*i+4, 4), uint32(color)&0xffffff)
 	}
-	return s.flush()
+	if !timed(s.n) {
+		return s.flush()
+	}
+	err := s.sync()
+	s.painting = append(s.painting, ms(clock()-began-s.reply))
+	return err
 }
 
 // stamp tells when a picture was painted, and its number. color gives the color
