@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"deskwhep/capture"
 )
@@ -36,9 +37,9 @@ func Parse(s string) (image.Rectangle, error) {
 // buffers is how many frames may be lent at once.
 const buffers = 3
 
-// Source is a capture.Source. It copies what has changed into frames of its
-// own, as the other source's are not to be written to.
-type Source struct {
+// source copies what has changed into frames of its own, as the other source's
+// are not to be written to.
+type source struct {
 	inner  capture.Source
 	hidden []image.Rectangle
 	all    [buffers]*buffer
@@ -53,21 +54,33 @@ type buffer struct {
 	stale capture.Damage // what its pixels do not show yet
 }
 
+// paced is a source that keeps a pace as its inner source does.
+type paced struct {
+	*source
+	inner capture.Paced
+}
+
+// Pace implements capture.Paced.
+func (p *paced) Pace(notBefore time.Time) { p.inner.Pace(notBefore) }
+
 // New hides rectangles of what inner captures, in pixels of its frames. The
-// source owns inner.
-func New(inner capture.Source, hidden []image.Rectangle) *Source {
-	s := &Source{inner: inner, hidden: hidden, free: make(chan *buffer, buffers), closed: make(chan struct{})}
+// source owns inner; it is a capture.Paced if inner is one.
+func New(inner capture.Source, hidden []image.Rectangle) capture.Source {
+	s := &source{inner: inner, hidden: hidden, free: make(chan *buffer, buffers), closed: make(chan struct{})}
 	for i := range s.all {
 		b := &buffer{stale: capture.Everywhere()}
 		b.frame = capture.NewFrame(func(*capture.Frame) { s.free <- b })
 		s.all[i] = b
 		s.free <- b
 	}
+	if p, ok := inner.(capture.Paced); ok {
+		return &paced{s, p}
+	}
 	return s
 }
 
 // Next implements capture.Source.
-func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
+func (s *source) Next(ctx context.Context) (*capture.Frame, error) {
 	var b *buffer
 	select {
 	case b = <-s.free:
@@ -109,13 +122,13 @@ func (s *Source) Next(ctx context.Context) (*capture.Frame, error) {
 }
 
 // Refresh implements capture.Source.
-func (s *Source) Refresh() { s.inner.Refresh() }
+func (s *source) Refresh() { s.inner.Refresh() }
 
 // Info implements capture.Source.
-func (s *Source) Info() capture.Info { return s.inner.Info() }
+func (s *source) Info() capture.Info { return s.inner.Info() }
 
 // Close implements capture.Source.
-func (s *Source) Close() error {
+func (s *source) Close() error {
 	s.end.Do(func() { close(s.closed) })
 	return s.inner.Close()
 }

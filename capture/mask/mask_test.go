@@ -5,6 +5,7 @@ import (
 	"image"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"deskwhep/capture"
 )
@@ -76,6 +77,30 @@ func TestHiddenPixels(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// punctual is a source that keeps a pace by itself.
+type punctual struct {
+	scribble
+	notBefore time.Time
+}
+
+func (p *punctual) Pace(notBefore time.Time) { p.notBefore = notBefore }
+
+// TestPace: who hides parts of a source leaves its pace to it, if it keeps one.
+func TestPace(t *testing.T) {
+	inner := &punctual{}
+	masked, ok := New(inner, nil).(capture.Paced)
+	if !ok {
+		t.Fatal("the pace of the source is lost")
+	}
+	due := time.Now()
+	if masked.Pace(due); inner.notBefore != due {
+		t.Errorf("the source paces itself by %v, want %v", inner.notBefore, due)
+	}
+	if _, ok := New(&scribble{}, nil).(capture.Paced); ok {
+		t.Error("a source that keeps no pace is said to")
 	}
 }
 
