@@ -198,6 +198,9 @@ func (s *Source) inspect(b *buffer) (differs bool, err error) {
 	for _, r := range strips {
 		differs = differs || !same(b, s.last, r, b.frame.Stride)
 	}
+	if err == nil {
+		s.trust.checked(differs)
+	}
 	return differs, err
 }
 

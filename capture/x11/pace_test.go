@@ -166,7 +166,7 @@ func TestLongStill(t *testing.T) {
 		paint.fill(paint.root, image.Rect(10, 10, 50, 50), 0x123456)
 		paint.done()
 		v.sees(screen(t, x, image.Rect(0, 0, 320, 240)))
-		if v.src.doubts != 0 {
+		if v.src.trust.doubts != 0 {
 			t.Error("the damage was taken for one that was captured already")
 		}
 	}

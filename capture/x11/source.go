@@ -79,8 +79,8 @@ type Source struct {
 	notBefore  time.Time // when the next capture may begin
 	poll       time.Time // when to look next, without damage events
 	verify     time.Time // when to check next
-	doubts     int       // how often a check found what damage had not told
-	phase      int       // which rows the next check reads
+	trust      trust
+	phase      int // which rows the next check reads
 	strips     []image.Rectangle
 
 	refresh atomic.Bool
@@ -236,7 +236,9 @@ func (s *Source) step() (*capture.Frame, error) {
 		if differs, err := s.inspect(b); err != nil || !differs {
 			return nil, err
 		}
-		s.doubt()
+		if s.trust.lost() {
+			s.distrust()
+		}
 	case !events:
 		s.poll = now.Add(s.interval)
 	case painted:
@@ -304,12 +306,8 @@ func (s *Source) take(b *buffer, doubted, asked bool) (*capture.Frame, error) {
 	return b.frame, nil
 }
 
-// doubt counts what DAMAGE did not report; the second time it is no longer
-// believed.
-func (s *Source) doubt() {
-	if s.doubts++; s.doubts < 2 {
-		return
-	}
+// distrust ends to rely on DAMAGE.
+func (s *Source) distrust() {
 	s.unsubscribeDamage()
 	s.poll = time.Time{}
 	s.mu.Lock()

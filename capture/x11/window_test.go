@@ -126,7 +126,7 @@ func TestPointer(t *testing.T) {
 			}
 			v.settled() // a pointer at rest is no change, for the check either
 			v.src.turn.Lock()
-			doubts := v.src.doubts
+			doubts := v.src.trust.doubts
 			v.src.turn.Unlock()
 			if doubts != 0 {
 				t.Errorf("the pointer in the picture raised %d doubts", doubts)
