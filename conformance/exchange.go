@@ -43,6 +43,7 @@ type exchange struct {
 	proto    string
 	header   http.Header
 	body     []byte
+	said     string // how a refusal explains itself
 	took     time.Duration
 	err      error
 	redirect []*exchange // those that led here
@@ -95,7 +96,26 @@ func (e *exchange) evidence() []string {
 			a += "; " + name + ": " + withoutSecrets(v)
 		}
 	}
-	return []string{printable(q), printable(a)}
+	lines := []string{printable(q), printable(a)}
+	if e.said != "" {
+		lines = append(lines, printable("   "+e.said))
+	}
+	return lines
+}
+
+// explanation is the beginning of a refusal's body, on one line, without the
+// token.
+func explanation(body []byte, token string) string {
+	const most = 200
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "\ufffd")), " ")
+	if token != "" {
+		text = strings.ReplaceAll(text, token, "...")
+	}
+	text = withoutSecrets(text)
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return text
 }
 
 var secret = regexp.MustCompile(`([?&][^=&]*(?:token|key|auth|sig|jwt)[^=&]*=|credential=")[^&#"]+`)
@@ -185,6 +205,9 @@ func (r *run) send(ctx context.Context, q request) *exchange {
 	e.body, e.err = io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	e.took = time.Since(began)
 	e.status, e.proto, e.header = resp.StatusCode, resp.Proto, resp.Header
+	if e.status >= 400 && e.mediaType() != typeSDP {
+		e.said = explanation(e.body, r.opt.Token)
+	}
 	return e
 }
 

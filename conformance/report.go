@@ -51,24 +51,26 @@ func (r *Report) Count(v Verdict) (n int) {
 func (r *Report) Failed() bool { return r.Count(FAIL) > 0 }
 
 // WriteTable writes one line per case, then what to fix with its evidence, worst
-// first, then the counts.
+// first, then why cases were not checked, then the counts.
 func WriteTable(w io.Writer, r *Report) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "WHEP conformance of %s, profile %s\n\n", r.URL, r.Profile)
+	fmt.Fprintf(&b, "WHEP conformance of %s, profile %s\n", r.URL, r.Profile)
+	fmt.Fprint(&b, "MUST, SHOULD and MAY are the text's own words. DERIVED follows from a document that it refers to. POLICY is what players need.\n\n")
 	for _, result := range r.Results {
 		fmt.Fprintf(&b, "%-4s  %-18s %-8s %s\n", result.Verdict, result.ID, result.Level, result.Requires)
 	}
-	for _, v := range []Verdict{FAIL, WARN, INFO, SKIP} {
+	for _, v := range []Verdict{FAIL, WARN, INFO} {
 		if r.Count(v) == 0 {
 			continue
 		}
 		fmt.Fprintf(&b, "\n%s\n", map[Verdict]string{
-			FAIL: "Must be fixed:", WARN: "Should be fixed:", INFO: "Worth knowing:", SKIP: "Not checked:",
+			FAIL: "Must be fixed:", WARN: "Should be fixed:", INFO: "Worth knowing:",
 		}[v])
 		for _, result := range r.Results {
 			writeFindings(&b, result, v)
 		}
 	}
+	writeSkipped(&b, r)
 	fmt.Fprintf(&b, "\n%s\n", r.summary())
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -83,13 +85,37 @@ func writeFindings(b *strings.Builder, result Result, v Verdict) {
 		if f.Verdict != v {
 			continue
 		}
-		fmt.Fprintf(b, "  %s (%s): %s\n", result.ID, result.Section, f.Fix)
-		if v == SKIP {
-			continue
+		section := ""
+		if result.Section != "-" { // it comes from no document
+			section = " (" + result.Section + ")"
 		}
+		fmt.Fprintf(b, "  %s%s: %s\n", result.ID, section, f.Fix)
 		for _, line := range f.Evidence {
 			fmt.Fprintf(b, "      %s\n", line)
 		}
+	}
+}
+
+// writeSkipped writes each reason for which cases were not checked, and which.
+func writeSkipped(b *strings.Builder, r *Report) {
+	var reasons []string
+	ids := map[string][]string{}
+	for _, result := range r.Results {
+		for _, f := range result.Findings {
+			if result.Verdict != SKIP || f.Verdict != SKIP {
+				continue
+			}
+			if ids[f.Fix] == nil {
+				reasons = append(reasons, f.Fix)
+			}
+			ids[f.Fix] = append(ids[f.Fix], result.ID)
+		}
+	}
+	if len(reasons) > 0 {
+		b.WriteString("\nNot checked:\n")
+	}
+	for _, reason := range reasons {
+		fmt.Fprintf(b, "  %s:\n      %s\n", reason, strings.Join(ids[reason], ", "))
 	}
 }
 

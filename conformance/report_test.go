@@ -29,10 +29,19 @@ func sample() *Report {
 
 func TestTableSaysWhatToFix(t *testing.T) {
 	var b bytes.Buffer
-	if err := WriteTable(&b, sample()); err != nil {
+	r := sample()
+	for id, reason := range map[string]string{"WHEP-CTR-01": "do & so", "WHEP-EXT-01": "no extensions"} {
+		r.Results = append(r.Results, Result{ID: id, Section: "-", Verdict: SKIP, Findings: []Finding{{Verdict: SKIP, Fix: reason}}})
+	}
+	r.Results = append(r.Results, Result{ID: "WHEP-TOL-01", Section: "-", Verdict: INFO, Findings: []Finding{{Verdict: INFO, Fix: "see & so"}}})
+	if err := WriteTable(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Must be fixed:\n  WHEP-SDP-03 (4): do & so\n      POST /whep", "1 PASS, 1 INFO, 1 WARN, 1 FAIL, 1 SKIP", "Not checked:"} {
+	for _, want := range []string{
+		"Must be fixed:\n  WHEP-SDP-03 (4): do & so\n      POST /whep", "\n  WHEP-TOL-01: see & so\n",
+		"Not checked:\n", "\n  do & so:\n      WHEP-SDP-04, WHEP-CTR-01\n", "\n  no extensions:\n      WHEP-EXT-01\n",
+		"1 PASS, 2 INFO, 1 WARN, 1 FAIL, 3 SKIP",
+	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
@@ -209,6 +218,26 @@ func TestTokensStayOutOfReports(t *testing.T) {
 				t.Errorf("%s shows %s", name, secret)
 			}
 		}
+	}
+}
+
+// TestServerExplainsItself shows what a refusal says, without the token that it
+// repeats, nor all of it.
+func TestServerExplainsItself(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		http.Error(w, "no room\n\tfor "+q.Header.Get("Authorization")+strings.Repeat("!", 5000), http.StatusBadRequest)
+	}))
+	defer server.Close()
+	r, err := Run(context.Background(), Options{URL: server.URL, Token: "sesame42", Limits: quick, Only: []string{"WHEP-OFFER-01"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := WriteTable(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.Contains(got, "\n         no room for Bearer ...!!") || strings.Contains(got, "sesame42") || len(got) > 2000 {
+		t.Errorf("%s", got)
 	}
 }
 
