@@ -90,14 +90,16 @@ func TestPieces(t *testing.T) {
 	x := startX(t, "640x480x24")
 	paint := newPainter(t, x)
 	for _, pieces := range []int{1, 3} {
-		v := open(t, Options{Display: x.display, Verify: -1, Settle: 5 * time.Millisecond})
+		v := open(t, Options{Display: x.display, Verify: -1, Settle: 50 * time.Millisecond})
 		v.settled()
 		settles := func() bool {
 			for i := range 100 {
 				for n := range pieces {
 					paint.fill(paint.root, image.Rect(100*n, 0, 100*n+300, 480), uint32(i*pieces+n))
 					paint.done()
-					v.next(time.Millisecond)
+					if !v.next(patience) {
+						t.Fatal("no frame of a piece")
+					}
 				}
 				if v.settled(); v.src.settling.left > 0 {
 					return true
