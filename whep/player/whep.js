@@ -12,6 +12,8 @@ export class Refusal extends Error {
 
 const captureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 const silence = 1200; // ms without a packet before the server is asked
+const alarm = 2500; // ms without one before a second connection is tried; Chromium then asks more often, too
+const calmFirst = 2500, calmMost = 60000; // ms between alarms, twice as many after each
 const deaf = 7000; // ms without one before the path is given up; browsers' own checks come every 2.5 to 6 s
 const unreachable = 8000; // ms for a connection to come about
 const retryFirst = 250, retryMost = 1000, retryLong = 3000; // ms; long after a minute
@@ -21,10 +23,10 @@ export function header(token) {
   return token ? { Authorization: `Bearer ${token}` } : {};
 }
 
-// connect posts an offer and plays the answer. The offer goes out at once,
+// connect posts an offer and takes the answer. The offer goes out at once,
 // without candidates: the server answers on the path that the browser's checks
 // take. It returns { pc, receiver, location }; errors are Refusal, or the network's.
-async function connect(video, endpoint, token, signal) {
+async function connect(endpoint, token, signal) {
   const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
   const stop = () => pc.close();
   signal.addEventListener("abort", stop);
@@ -32,11 +34,8 @@ async function connect(video, endpoint, token, signal) {
     const transceiver = pc.addTransceiver("video", { direction: "recvonly" });
     askCaptureTime(transceiver);
     pc.addTransceiver("audio", { direction: "recvonly" });
-    pc.ontrack = ({ track, receiver }) => {
-      if (track.kind !== "video") return;
-      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
-      video.srcObject = new MediaStream([track]);
-    };
+    const { receiver } = transceiver;
+    if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
     await pc.setLocalDescription();
     const answer = await fetch(endpoint, {
       method: "POST",
@@ -50,7 +49,7 @@ async function connect(video, endpoint, token, signal) {
     }
     const location = new URL(answer.headers.get("Location"), answer.url);
     await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-    return { pc, receiver: transceiver.receiver, location };
+    return { pc, receiver, location };
   } catch (error) {
     pc.close();
     throw error;
@@ -81,21 +80,26 @@ export class Player {
     this.since = 0; // when the trouble began
     this.timer = 0;
     this.heard = { packets: -1, at: 0, asked: 0 };
+    this.second = null; // the attempt at a connection beside a silent one
+    this.alarms = 0;
+    this.calm = 0; // no alarm before
     video.addEventListener("playing", () => this.plays());
     addEventListener("online", () => { if (this.connection) this.again(new Error("the network was away")); });
     navigator.connection?.addEventListener?.("change", () => this.check());
     addEventListener("pagehide", () => this.stop());
     addEventListener("pageshow", (event) => { if (event.persisted) this.start(); });
-    let tick = performance.timeOrigin + performance.now();
+    let tick = Date.now();
     setInterval(() => {
-      const now = Date.now();
-      if (Math.abs(now - tick) > 5000 && this.connection) { // the machine slept, or nobody sees the page
+      const now = Date.now(), passed = Math.abs(now - tick);
+      tick = now;
+      if (passed > 5000 && this.connection) { // the machine slept, or nobody sees the page
         if (document.hidden) this.check();
         else this.again(new Error("this machine slept"));
+      } else if (passed > 1500) {
+        this.heard.at = this.heard.asked = performance.now(); // the silence may be of this page
       }
-      tick = now;
       this.listen().catch(() => {});
-    }, 500);
+    }, 250);
   }
 
   // start connects, anew if there is a connection.
@@ -105,15 +109,10 @@ export class Player {
     this.changed("connecting");
     const late = setTimeout(() => abort.abort(new Error("the server does not answer")), 10000);
     try {
-      const c = await connect(this.video, this.endpoint, this.token, abort.signal);
+      const c = await connect(this.endpoint, this.token, abort.signal);
       if (abort !== this.abort) return this.end(c);
-      this.connection = c;
-      this.heard = { packets: -1, at: performance.now(), asked: 0 };
-      c.pc.onconnectionstatechange = () => {
-        if (c !== this.connection) return;
-        const state = c.pc.connectionState;
-        if (state === "failed" || state === "closed" || state === "disconnected") this.check();
-      };
+      this.video.srcObject = new MediaStream([c.receiver.track]);
+      this.take(c);
     } catch (error) {
       if (abort !== this.abort) return;
       if (error instanceof Refusal && ![409, 429, 500, 502, 503, 504].includes(error.status)) this.changed("failed", error);
@@ -123,7 +122,55 @@ export class Player {
     }
   }
 
+  take(c) {
+    this.connection = c;
+    this.heard = { packets: -1, at: performance.now(), asked: 0 };
+    c.pc.onconnectionstatechange = () => {
+      if (c !== this.connection) return;
+      const state = c.pc.connectionState;
+      if (state === "failed" || state === "closed" || state === "disconnected") this.check();
+    };
+  }
+
+  // beside makes a second connection while nothing comes through the first. It
+  // takes over as soon as it stands, unless the first is heard before; the
+  // picture stays all the while.
+  async beside() {
+    const second = (this.second = {});
+    this.calm = performance.now() + Math.min(calmFirst * 2 ** this.alarms++, calmMost);
+    let c;
+    try {
+      c = await connect(this.endpoint, this.token, this.abort.signal);
+    } catch (error) {
+      if (second !== this.second) return;
+      this.second = null;
+      if (error instanceof TypeError) this.again(new Error("the server cannot be reached"));
+      return; // a refusal does not end the first, which may be heard yet
+    }
+    if (second !== this.second) return this.end(c);
+    second.connection = c;
+    c.pc.onconnectionstatechange = () => {
+      if (second !== this.second || c.pc.connectionState !== "connected") return;
+      const first = this.connection, stream = this.video.srcObject;
+      this.second = null;
+      stream.addTrack(c.receiver.track); // into the same stream: the last picture stays until the next
+      stream.removeTrack(first.receiver.track);
+      this.take(c);
+      this.end(first);
+      this.changed("playing");
+    };
+    c.pc.onconnectionstatechange();
+  }
+
+  // drop gives the second connection up, or ends it when it comes about.
+  drop() {
+    const second = this.second;
+    this.second = null;
+    this.end(second?.connection);
+  }
+
   stop() {
+    this.drop();
     clearTimeout(this.timer);
     this.abort.abort();
     this.abort = new AbortController();
@@ -170,7 +217,7 @@ export class Player {
     }
     const reason = { 0: "the server cannot be reached", 404: "the server knows of this session no more" }[status]
       ?? { disconnected: "the network has changed", failed: "the connection was lost", closed: "the connection was lost" }[c.pc.connectionState];
-    if (reason) this.again(new Error(reason));
+    if (reason && !(this.second && status !== 404)) this.again(new Error(reason));
   }
 
   // listen notices silence before the browser does: neither media nor answers
@@ -191,11 +238,19 @@ export class Player {
     }
     if (c !== this.connection) return;
     const now = performance.now();
-    if (packets !== this.heard.packets) this.heard = { packets, at: now, asked: now };
-    else if (now - this.heard.at > deaf) this.again(new Error("nothing comes through any more"));
-    else if (now - this.heard.asked > silence) {
-      this.heard.asked = now;
-      this.check();
+    const silent = now - this.heard.at;
+    if (packets !== this.heard.packets) {
+      this.heard = { packets, at: now, asked: now };
+      this.drop(); // it was a false alarm
+      if (now - this.calm > calmMost) this.alarms = 0;
+    } else if (silent > deaf) {
+      this.again(new Error("nothing comes through any more"));
+    } else {
+      if (silent > alarm && now > this.calm && !this.second && !document.hidden) this.beside();
+      if (now - this.heard.asked > silence) {
+        this.heard.asked = now;
+        this.check();
+      }
     }
   }
 }
