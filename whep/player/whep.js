@@ -12,7 +12,7 @@ export class Refusal extends Error {
 
 const captureTime = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
 const silence = 1200; // ms without a packet before the server is asked
-const alarm = 2500; // ms without one before a second connection is tried; Chromium then asks more often, too
+const alarm = 2200; // ms without one before a second connection is tried; a still screen sends one each second
 const calmFirst = 2500, calmMost = 60000; // ms between alarms, twice as many after each
 const deaf = 7000; // ms without one before the path is given up; browsers' own checks come every 2.5 to 6 s
 const unreachable = 8000; // ms for a connection to come about
