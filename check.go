@@ -29,6 +29,11 @@ type check struct {
 	JUnit       string   `name:"junit" type:"path" placeholder:"FILE" help:"Write the report as JUnit XML."`
 }
 
+// Help implements kong.HelpProvider.
+func (check) Help() string {
+	return "The exit code is 0 when no case fails, 1 when one does, and 2 when the endpoint could not be checked: it cannot be reached, an argument is wrong, a report cannot be written, or the run was interrupted."
+}
+
 // Run checks the endpoint. The error is exit(1) when a case fails. Interrupted,
 // it reports on the cases that are done.
 func (c *check) Run(ctx context.Context, out io.Writer) (err error) {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"image"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,6 +41,9 @@ func TestCheckTellsWhatIsWrong(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", c.name, err, c.want)
 		}
+		if code := exitCode(err); code != 2 {
+			t.Errorf("%s: the exit code is %d, want 2", c.name, code)
+		}
 	}
 }
 
@@ -51,7 +56,7 @@ func TestCheckOfNoEndpoint(t *testing.T) {
 	asJSON, asJUnit := filepath.Join(dir, "r.json"), filepath.Join(dir, "r.xml")
 	var out strings.Builder
 	err := run(t.Context(), []string{"check", site.URL, "--only", "WHEP-OFFER,WHEP-ANS", "--json", asJSON, "--junit", asJUnit}, &out, &out)
-	if !errors.Is(err, exit(1)) {
+	if exitCode(err) != 1 {
 		t.Errorf("%v, want exit code 1", err)
 	}
 	var report conformance.Report
@@ -89,7 +94,32 @@ func TestCheckInterrupted(t *testing.T) {
 	defer site.Close()
 	var out strings.Builder
 	err := run(ctx, []string{"check", site.URL}, &out, &out)
-	if !errors.Is(err, context.Canceled) || !strings.Contains(out.String(), "Not checked:") {
+	if !errors.Is(err, context.Canceled) || exitCode(err) != 2 || !strings.Contains(out.String(), "Not checked:") {
 		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
+// TestExitCodes runs the program as scripts do.
+func TestExitCodes(t *testing.T) {
+	site := httptest.NewServer(http.NotFoundHandler())
+	defer site.Close()
+	in := startInside(t, image.Pt(320, 240), nil)
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"check", in.url, "--only", "WHEP-HTTP-01"}, 0},
+		{[]string{"check", site.URL, "--only", "WHEP-OFFER"}, 1},
+		{[]string{"check"}, 2},
+		{[]string{"check", site.URL, "--nonsense"}, 2},
+		{[]string{"check", "http://127.0.0.1:1/whep"}, 2},
+		{[]string{"doctor", "--nonsense"}, 2},
+		{[]string{"--fps", "0"}, 2},
+	} {
+		cmd := exec.CommandContext(t.Context(), bin, c.args...)
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != c.want {
+			t.Errorf("%v: exit code %d, want %d\n%s", c.args, got, c.want, out)
+		}
 	}
 }

@@ -45,6 +45,11 @@ func (d *diagnosis) say(mark, format string, args ...any) {
 	fmt.Fprintf(d.out, "%s  %s\n", mark, fmt.Sprintf(format, args...))
 }
 
+// Help implements kong.HelpProvider.
+func (doctor) Help() string {
+	return "The exit code is 0 when all that is needed works, 1 when something does not, and 2 when an argument cannot be read."
+}
+
 // Run tries everything and tells it. The error is exit(1) when something would
 // not work.
 func (c *doctor) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer) error {

@@ -54,14 +54,23 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	var code exit
-	if errors.As(err, &code) {
-		os.Exit(int(code))
-	}
-	if err != nil {
+	code := exitCode(err)
+	if _, told := errors.AsType[exit](err); !told && err != nil {
 		fmt.Fprintln(os.Stderr, "deskwhep:", err)
-		os.Exit(1)
 	}
+	os.Exit(code)
+}
+
+// exitCode is 0 when all went well, 1 when what was checked is not well, and 2
+// when the command could not be run.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if code, ok := errors.AsType[exit](err); ok {
+		return int(code)
+	}
+	return 2
 }
 
 // exit is an error that has been told already and sets the exit code.
