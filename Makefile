@@ -10,6 +10,7 @@
 
 BUILD_PACKAGES = gcc g++ libc6-dev pkg-config libvpx-dev libyuv-dev libaom-dev libopenh264-dev libjpeg62-turbo-dev
 TEST_PACKAGES  = xvfb chromium firefox-esr ffmpeg xterm x11-apps x11-xserver-utils xdotool xauth xcompmgr procps sway foot grim weston fonts-dejavu-core dpkg-dev
+TEST_PROGRAMS  = nginx caddy
 
 export CGO_ENABLED = 1
 
@@ -34,6 +35,7 @@ release:
 # question of time, which two packages would take from each other.
 test: build format
 	@.ci/packages $(TEST_PACKAGES)
+	@.ci/unpack $(TEST_PROGRAMS)
 	go vet ./...
 	@for os in windows darwin freebsd; do GOOS=$$os CGO_ENABLED=0 go vet ./capture/... || exit 1; done
 	go test -race -count=1 -p 1 -timeout 15m ./...

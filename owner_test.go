@@ -72,10 +72,11 @@ func TestOwnerPage(t *testing.T) {
 	says("tells that nobody is left", "Nobody is watching.")
 }
 
-func viewersOf(t *testing.T, base string) []whep.ViewerStatus {
+// viewersOf lists who watches; key is the query with the token, if any.
+func viewersOf(t *testing.T, base string, key ...string) []whep.ViewerStatus {
 	t.Helper()
 	var list struct{ Viewers []whep.ViewerStatus }
-	get(t, base+"/viewers", http.StatusOK, &list)
+	get(t, base+"/viewers?"+strings.Join(key, ""), http.StatusOK, &list)
 	return list.Viewers
 }
 
