@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"deskwhep/capture/card"
@@ -135,14 +137,30 @@ func patternStep(colours [patternRows][patternColumns][3]float64) (step int, err
 	return 0, fmt.Errorf("no step of the pattern has the colours %.0f", colours)
 }
 
-// screenshot keeps a picture of the page in out/ for people to look at.
+// screenshot keeps pictures of the page in out/ for people to look at: in dark
+// as name, and in light.
 func screenshot(t testing.TB, ctx context.Context, name string) {
 	t.Helper()
-	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	for _, scheme := range []string{"light", "dark"} {
+		prefer(t, ctx, scheme)
+		png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep(t, name+map[string]string{"light": "-light"}[scheme], png)
+	}
+}
+
+// prefer sets the colour scheme that the viewer prefers, dark or light.
+func prefer(t testing.TB, ctx context.Context, scheme string) {
+	t.Helper()
+	_, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) (cdp.Empty, error) {
+		return cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	keep(t, name, png)
 }
 
 // keep writes a picture into out/.

@@ -51,6 +51,8 @@ func TestOwnerPage(t *testing.T) {
 	click(t, owner, "#pause")
 	says("tells of the pause", "Paused")
 	eventually(t, "the viewer sees the card", func() bool { _, err := cardStamp(t, viewer); return err == nil })
+	screenshot(t, viewer, "player-paused")
+	screenshot(t, owner, "owner-paused")
 	click(t, owner, "#pause")
 	eventually(t, "the viewer sees the desktop again", func() bool { return isPattern(t, viewer) })
 

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"image"
+	"image/color"
+	"image/draw"
 	"image/png"
 	"io"
 	"net/http"
@@ -144,6 +146,16 @@ func transparent(ctx context.Context, target *chromedp.Target) (cdp.Empty, error
 		emulation.SetDefaultBackgroundColorOverrideParams{Color: &cdp.RGBA{A: 0.001}}) // 0 would be left out, and mean 1
 }
 
+// over paints a picture over a colour, as PNG.
+func over(picture image.Image, background color.Color) []byte {
+	canvas := image.NewRGBA(picture.Bounds())
+	draw.Draw(canvas, canvas.Rect, image.NewUniform(background), image.Point{}, draw.Src)
+	draw.Draw(canvas, canvas.Rect, picture, picture.Bounds().Min, draw.Over)
+	var b bytes.Buffer
+	_ = png.Encode(&b, canvas)
+	return b.Bytes()
+}
+
 // TestOBSPage looks at the page for OBS before, during and after the picture.
 func TestOBSPage(t *testing.T) {
 	d := startDesktop(t, image.Pt(640, 480))
@@ -170,6 +182,7 @@ func TestOBSPage(t *testing.T) {
 	if _, _, _, alpha := picture.At(100, 100).RGBA(); alpha != 0 {
 		t.Errorf("without a picture the page is not transparent: its alpha is %d of 65535", alpha)
 	}
+	keep(t, "obs-before", over(picture, color.RGBA{0xff, 0x00, 0xff, 0xff}))
 	open(t, tab, p.url+"/obs/desktop")
 	eventually(t, "it plays", func() bool { return evaluate[bool](t, tab, shown) && isPattern(t, tab) })
 	if text := evaluate[string](t, tab, `document.body.innerText`); strings.TrimSpace(text) != "" {

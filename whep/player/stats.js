@@ -8,9 +8,9 @@ export class Statistics {
     Object.assign(this, { table, latency });
     this.last = null;
     this.lines = {
-      latency: new Graph("latency", "ms", "#4cc38a"),
-      rate: new Graph("rate", "Mbit/s", "#5aa9e6"),
-      fps: new Graph("frames", "fps", "#d8a13a"),
+      latency: new Graph("latency", "ms"),
+      rate: new Graph("rate", "Mbit/s"),
+      fps: new Graph("frames", "fps"),
     };
     this.body = document.createElement("dl");
     table.replaceChildren(this.body, ...Object.values(this.lines).map((g) => g.figure));
@@ -76,8 +76,8 @@ export class Statistics {
 
 // Graph is a line over the last minute, with its largest and newest value.
 class Graph {
-  constructor(name, unit, colour) {
-    Object.assign(this, { name, unit, colour, values: [] });
+  constructor(name, unit) {
+    Object.assign(this, { name, unit, values: [] });
     this.figure = document.createElement("figure");
     this.canvas = document.createElement("canvas");
     this.caption = document.createElement("figcaption");
@@ -98,7 +98,7 @@ class Graph {
     const newest = this.values.at(-1);
     this.caption.textContent = `${this.name}: ${newest === null ? "–" : newest.toFixed(newest < 10 ? 2 : 0)} ${this.unit}, at most ${top.toFixed(top < 10 ? 2 : 0)}`;
     const g = this.canvas.getContext("2d");
-    g.strokeStyle = this.colour;
+    g.strokeStyle = getComputedStyle(this.canvas).color;
     g.lineWidth = 1.5 * ratio;
     g.beginPath();
     this.values.forEach((v, i) => {
