@@ -55,7 +55,7 @@ func startPaths(t testing.TB, to string) *paths {
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Header.Del("Origin") },
 		ModifyResponse: func(r *http.Response) error {
 			switch {
-			case r.Request.Method == http.MethodDelete && r.StatusCode == http.StatusOK:
+			case r.Request.Method == http.MethodDelete:
 				p.note("DELETE", nil)
 			case r.Request.Method == http.MethodPost && r.StatusCode == http.StatusCreated:
 				one := startPath(t, media)
@@ -83,7 +83,12 @@ func startPaths(t testing.TB, to string) *paths {
 		}
 		proxy.ServeHTTP(w, r)
 	}))
-	t.Cleanup(site.Close)
+	t.Cleanup(func() {
+		site.Close()
+		if t.Failed() {
+			t.Logf("the page did %v", p.seen())
+		}
+	})
 	p.url = site.URL
 	return p
 }
@@ -141,7 +146,7 @@ func (p *mediaPath) rewrite(r *http.Response) error {
 }
 
 func startPath(t testing.TB, server *net.UDPAddr) *mediaPath {
-	outside, err := net.ListenUDP("udp4", nil) // on each address that the answer names
+	outside, err := net.ListenUDP("udp", nil) // on each address that the answer names
 	if err != nil {
 		t.Error(err)
 		return nil

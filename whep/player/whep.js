@@ -149,8 +149,10 @@ export class Player {
     }
     if (second !== this.second) return this.end(c);
     second.connection = c;
-    c.pc.onconnectionstatechange = () => {
-      if (second !== this.second || c.pc.connectionState !== "connected") return;
+    c.pc.onconnectionstatechange = async () => {
+      if (c.pc.connectionState !== "connected") return;
+      await this.listen().catch(() => {}); // the first may have been heard just now
+      if (second !== this.second) return;
       const first = this.connection, stream = this.video.srcObject;
       this.second = null;
       stream.addTrack(c.receiver.track); // into the same stream: the last picture stays until the next
