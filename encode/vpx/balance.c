@@ -4,6 +4,9 @@
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 // libvpx judges blocks of 32x32 to 64x64 pixels; hidden is the largest sum of
 // differences that it may take for none in the largest, with what coding leaves.
@@ -51,7 +54,26 @@ void dw_balance_free(balance *b) {
 
 static int less(int a, int b) { return a < b ? a : b; }
 
-// band sums a row of whole cells whose first row lies at p, two bytes at a time.
+// band sums a row of whole cells whose first row lies at p.
+#ifdef __SSE2__
+static void band(const uint8_t *p, int stride, uint16_t out[CELLS]) {
+	const __m128i zero = _mm_setzero_si128();
+	for (int c = 0; c < CELLS; c += 2, p += 2 * CELL) {
+		__m128i first = _mm_loadu_si128((const __m128i *)p), pair = zero;
+		__m128i differs = _mm_xor_si128(first, _mm_or_si128(_mm_slli_epi64(first, 8), _mm_srli_epi64(first, 56)));
+		const uint8_t *q = p;
+		for (int j = 0; j < CELL; j++, q += stride) {
+			__m128i row = _mm_loadu_si128((const __m128i *)q);
+			pair = _mm_add_epi64(pair, _mm_sad_epu8(row, zero));
+			differs = _mm_or_si128(differs, _mm_xor_si128(row, first));
+		}
+		uint64_t sum[2], any[2];
+		_mm_storeu_si128((__m128i *)sum, pair);
+		_mm_storeu_si128((__m128i *)any, differs);
+		for (int i = 0; i < 2; i++) out[c + i] = sum[i] | (any[i] ? 0 : FLAT);
+	}
+}
+#else // two bytes at a time
 static void band(const uint8_t *p, int stride, uint16_t out[CELLS]) {
 	const uint64_t even = 0x00ff00ff00ff00ff;
 	uint64_t first[CELLS], pairs[CELLS] = {0}, differs[CELLS] = {0};
@@ -69,6 +91,7 @@ static void band(const uint8_t *p, int stride, uint16_t out[CELLS]) {
 		out[c] = pairs[c] * 0x0001000100010001 >> 48 | (differs[c] | (turned ^ first[c]) ? 0 : FLAT);
 	}
 }
+#endif
 
 // part sums a cell that the picture's edge may cut.
 static uint16_t part(const uint8_t *p, int stride, int width, int height) {

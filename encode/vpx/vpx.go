@@ -5,6 +5,7 @@ package vpx
 /*
 #cgo pkg-config: vpx
 #cgo CFLAGS: -O3
+#cgo linux LDFLAGS: -Wl,--wrap=vpx_calloc
 #include "balance.h"
 #include "vpx.h"
 #include <vpx/vpx_codec.h>
