@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/interceptor"
@@ -45,7 +46,8 @@ type RetransmissionConfig struct {
 // extensions must be the same in all packets of a stream.
 type Retransmission struct {
 	interceptor.NoOp
-	cfg RetransmissionConfig
+	cfg   RetransmissionConfig
+	asked atomic.Bool // for repairs, at some time
 
 	mu      sync.Mutex
 	streams map[uint32]*repairs // by media SSRC
@@ -139,6 +141,9 @@ func (r *Retransmission) RepeatKeyframe(ssrc uint32) bool {
 
 // Misses tells whether repairs of a stream wait for Repair.
 func (r *Retransmission) Misses(ssrc uint32) bool {
+	if !r.asked.Load() {
+		return false
+	}
 	s := r.stream(ssrc)
 	return s != nil && s.waits.Load()
 }
@@ -160,6 +165,7 @@ func (r *Retransmission) Repair(ssrc uint32, pass func(bytes int) bool) (more bo
 func (r *Retransmission) tell() {
 	switch {
 	case r.cfg.Waiting != nil:
+		r.asked.Store(true)
 		r.cfg.Waiting()
 	case r.cfg.Sent != nil:
 		r.cfg.Sent()
