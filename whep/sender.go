@@ -20,7 +20,8 @@ const (
 	tick       = 5 * time.Millisecond   // between parts of what is paced
 	stallFirst = 2 * time.Second        // before a viewer without room is tried again
 	stallMost  = 16 * time.Second
-	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out
+	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
+	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
 	leanLeast  = time.Second / 2        // for so long
 	leanMost   = 15 * time.Second       // at least, unless the path carries much more than it is sent
 	leanRoom   = 2                      // so many times; less than half of a stream is in its top layer
@@ -129,7 +130,10 @@ type outlet struct {
 	row     int           // repairs that may still follow each other
 	retry   time.Time     // when to ask for a key frame for want of room; zero for not
 	stalled time.Duration // the last wait before that
-	thinned time.Time     // when a picture last waited too long; zero while the top layer is there
+	bytes   int           // of pictures since counted
+	counted time.Time
+	rate    float64   // of pictures before counted, bits per second
+	thinned time.Time // when a picture last waited too long; zero while the top layer is there
 }
 
 type waiting struct {
@@ -222,7 +226,7 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 	}
 	passed := now.Sub(o.thinned)
 	switch {
-	case e.Congested && wait > leanWait:
+	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
 		if o.thinned.IsZero() {
 			o.viewer.SetLayers(encode.TopLayer - 1)
 			o.lean.Store(true)
@@ -244,6 +248,14 @@ func (o *outlet) fetch(now time.Time) {
 			continue
 		}
 		o.queue = append(o.queue, waiting{u, now})
+		o.bytes += u.Bytes
+	}
+	switch passed := now.Sub(o.counted); {
+	case o.counted.IsZero(): // what it begins with is no rate
+		o.bytes, o.counted = 0, now
+	case passed >= leanLeast:
+		o.rate = float64(8*o.bytes) / passed.Seconds()
+		o.bytes, o.counted = 0, now
 	}
 	begun := 0
 	if o.sent > 0 {
