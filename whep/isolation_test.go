@@ -172,11 +172,11 @@ var hardPaths = []struct {
 }{
 	{"1% loss", linkTo{loss: 0.01}, 0.99},
 	{"5% loss", linkTo{loss: 0.05}, 0.95},
-	{"20% loss", linkTo{loss: 0.20}, 0.65},
+	{"20% loss", linkTo{loss: 0.20}, 0.60},
 	{"jitter", linkTo{jitter: 20 * time.Millisecond}, 0.99},
 	{"reordering", linkTo{late: 0.1}, 0.99},
 	{"1 Mbit per s", linkTo{rate: 1e6, queue: 30000}, 0.30},
-	{"2 Mbit per s", linkTo{rate: 2e6, queue: 30000}, 0.65}, // what it begins with overruns the queue
+	{"2 Mbit per s", linkTo{rate: 2e6, queue: 30000}, 0.60}, // what it begins with overruns the queue
 	{"3 Mbit per s and 1% loss", linkTo{rate: 3e6, queue: 30000, loss: 0.01}, 0.90},
 }
 
