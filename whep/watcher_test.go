@@ -203,6 +203,9 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool, missing []u
 	if w.newest >= 0 { // 15 bits on the wire
 		number = w.newest + int64(int16((v.PictureID-uint16(w.newest))<<1)>>1)
 	}
+	if w.newest < w.next { // nothing was awaited, however long the stream stood still
+		w.waiting = now
+	}
 	w.newest = max(w.newest, number)
 	if number >= w.next {
 		w.note(number, packet, &v, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
