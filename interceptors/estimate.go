@@ -7,12 +7,17 @@ const (
 
 	rateWindow  = 500 * time.Millisecond // over which the rate of arrival is measured
 	lossWindow  = time.Second
-	floorWindow = 5 * time.Second // the least delay of one or two of these is that of an empty queue
+	heavyWindow = 100 * time.Millisecond // with heavy loss and a long queue that is enough
+	floorWindow = 5 * time.Second        // the least delay of one or two of these is that of an empty queue
 
 	queueOver  = 60 * time.Millisecond // a longer queue that does not empty is too much
 	standing   = time.Second           // for so long
 	queueGood  = 30 * time.Millisecond // up to here the path may carry more
+	queueNone  = 5 * time.Millisecond  // a queue that is so short at times does not stand
 	lossOver   = 0.10
+	lossHeavy  = 0.20
+	heavyMost  = 10   // packets that may be missing
+	lossNarrow = 0.30 // with any queue
 	lossGood   = 0.02
 	backOff    = 0.85
 	growth     = 0.08 // per second
@@ -32,13 +37,18 @@ type Estimate struct {
 	Measured  bool          // there has been feedback
 }
 
-// Pace is the rate in bits per second for the packets of one frame: fast as
-// long as the path is not known to be narrow.
+// Pace is the rate in bits per second for packets that wait: fast as long as the
+// path is not known to be narrow. A narrow one gets less than it carries until
+// its queue is short.
 func (e Estimate) Pace() float64 {
-	if e.Congested {
+	switch {
+	case !e.Congested:
+		return 2.5 * e.Target
+	case e.Queue > queueGood:
+		return e.Target
+	default:
 		return 1.25 * e.Target
 	}
-	return 2.5 * e.Target
 }
 
 // feedback is one message about packets.
@@ -46,12 +56,20 @@ type feedback struct {
 	arrived, missing int
 	bytes            int
 	delay, least     time.Duration // the sum of the delays, and the smallest
+	from, to         time.Duration // the first and the last arrival by the viewer's clock
 }
 
-func (f *feedback) add(bytes int, delay time.Duration) {
+// add adds a packet that left at a time by our clock and arrived at another by
+// the viewer's.
+func (f *feedback) add(bytes int, left, at time.Duration) {
+	delay := at - left
 	if f.arrived == 0 || delay < f.least {
 		f.least = delay
 	}
+	if f.arrived == 0 {
+		f.from, f.to = at, at
+	}
+	f.from, f.to = min(f.from, at), max(f.to, at)
 	f.arrived++
 	f.bytes += bytes
 	f.delay += delay
@@ -86,6 +104,9 @@ type estimator struct {
 
 	loss              float64
 	lossy             bool
+	shortest          time.Duration // queue that was found since lossSince
+	stream            int           // bytes that came since then, after the first packet
+	from, to          time.Duration // in this time by the viewer's clock
 	received, missing int
 	lossSince         time.Duration
 }
@@ -108,16 +129,19 @@ func (e *estimator) take(f feedback, now time.Duration) {
 	}
 	if !e.measured {
 		e.measured, e.rateSince, e.lossSince, e.grown, e.full, e.heard = true, now, now, now, now, now
+		e.judge(now)
+		e.bytes = -f.bytes // came in an unknown time by our clock
+		e.stream, e.from, e.to = -f.bytes/max(f.arrived, 1), f.from, f.to
 	}
 	if now-e.heard > silence { // the path stood still, or the stream
 		e.bytes, e.rateSince, e.full, e.stood, f.bytes = 0, now, now, e.least, 0
 	}
 	e.heard = now
 	e.rate(f, now)
-	e.lose(f, now)
 	if f.arrived > 0 {
 		e.delays(f, now)
 	}
+	e.lose(f, now)
 	switch {
 	case e.over || e.lossy:
 		if now-e.cut > decrease {
@@ -136,15 +160,33 @@ func (e *estimator) take(f feedback, now time.Duration) {
 	e.grown = now
 }
 
+// reduce takes the target back to what the path has carried, or somewhat below so
+// that its queue empties. What is lost beside a queue that empties anyway is lost
+// by chance, or because packets came too fast one behind the other.
 func (e *estimator) reduce(now time.Duration) {
-	carried := e.target
-	if most := max(e.arriving, e.earlier); most > 0 {
-		carried = most
+	carried := max(e.arriving, e.earlier)
+	if passed := e.to - e.from; carried == 0 && passed >= heavyWindow/2 {
+		carried = float64(8*e.stream) / passed.Seconds()
 	}
-	e.target = max(min(e.target, backOff*carried), estimateLeast)
+	if carried == 0 {
+		carried = e.target
+	}
+	if e.over || e.loss > lossNarrow || e.shortest > queueNone {
+		carried *= backOff
+	} else {
+		carried /= 1 - e.loss // as much was sent
+	}
+	e.target = max(min(e.target, carried), estimateLeast)
 	e.proven = e.target
 	e.cut, e.congested = now, true
-	e.full, e.stood, e.lossy, e.received, e.missing, e.lossSince = now, e.least, false, 0, 0, now // judge anew
+	e.full, e.stood, e.lossy = now, e.least, false
+	e.judge(now)
+}
+
+// judge begins to judge anew.
+func (e *estimator) judge(now time.Duration) {
+	e.received, e.missing, e.lossSince, e.shortest = 0, 0, now, floorWindow
+	e.stream, e.from = 0, e.to
 }
 
 func (e *estimator) rate(f feedback, now time.Duration) {
@@ -161,10 +203,19 @@ func (e *estimator) rate(f feedback, now time.Duration) {
 func (e *estimator) lose(f feedback, now time.Duration) {
 	e.received += f.arrived
 	e.missing += f.missing
-	if n := e.received + e.missing; now-e.lossSince >= lossWindow && n >= 20 {
+	if f.arrived > 0 {
+		e.shortest = min(e.shortest, e.least)
+		e.stream += f.bytes
+		e.to = max(e.to, f.to)
+	}
+	n, passed := e.received+e.missing, now-e.lossSince
+	heavy := passed >= heavyWindow && e.missing > heavyMost && float64(e.missing) > lossHeavy*float64(n) && e.least > queueGood
+	if heavy || passed >= lossWindow && n >= 20 {
 		e.loss = float64(e.missing) / float64(n)
 		e.lossy = e.loss > lossOver
-		e.received, e.missing, e.lossSince = 0, 0, now
+		if !e.lossy {
+			e.judge(now)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (l *link) run(from, d time.Duration, bits float64) (until time.Duration) {
 			if in := arrival % (time.Second / 2); in < l.pause {
 				arrival += l.pause - in
 			}
-			l.f.add(packet, arrival-now)
+			l.f.add(packet, now, arrival)
 		}
 		if now-l.last >= 50*time.Millisecond {
 			l.estimate.take(l.f, now)
@@ -100,7 +100,7 @@ func TestStalledLink(t *testing.T) {
 	now := l.run(0, 5*time.Second, 3e6)
 	const stall = 12 * time.Second
 	for i := range 500 { // what the sender still knows of
-		l.f.add(1000, 20*time.Millisecond+stall-time.Duration(i)*time.Millisecond)
+		l.f.add(1000, now+time.Duration(i)*time.Millisecond, now+20*time.Millisecond+stall)
 		if now += time.Millisecond; i%50 == 0 {
 			l.estimate.take(l.f, now+stall)
 			l.f = feedback{}
@@ -251,7 +251,7 @@ func TestDelayThatStays(t *testing.T) {
 		take := func(delay time.Duration, missing int) {
 			f := feedback{missing: missing}
 			for range 10 {
-				f.add(1000, delay)
+				f.add(1000, now, now+delay)
 			}
 			now += step
 			e.take(f, now)
@@ -265,5 +265,24 @@ func TestDelayThatStays(t *testing.T) {
 		if got := e.snapshot(now).Congested; got != c.congested {
 			t.Errorf("a delay that %s: congested is %v", c.name, got)
 		}
+	}
+}
+
+// A first burst that overruns a narrow path tells what it carries within a moment.
+func TestOverrunAtOnce(t *testing.T) {
+	l := newLink(100e6, 1e6)
+	l.run(0, 400*time.Millisecond, 3e6)
+	if e := l.estimate.snapshot(400 * time.Millisecond); !e.Congested || e.Target < 0.7e6 || e.Target > 0.9e6 || e.Pace() > 0.9e6 {
+		t.Errorf("400 ms of 3 Mbit/s into a link of 1 made %+v", e)
+	}
+}
+
+// Loss by chance, though it is heavy, does not take the stream's rate away.
+func TestHeavyLossByChance(t *testing.T) {
+	l := newLink(5e6, 50e6)
+	l.loss = 0.2
+	now := l.run(0, 20*time.Second, 2e6)
+	if e := l.estimate.snapshot(now); e.Target < 1.7e6 {
+		t.Errorf("20 %% of random loss made %+v", e)
 	}
 }

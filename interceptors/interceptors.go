@@ -30,6 +30,10 @@ type Config struct {
 	// Sent is called after repairs have been written; it may be nil.
 	Sent func()
 
+	// Waiting, unless it is nil, is called when there are repairs instead, which
+	// then leave by Repair.
+	Waiting func()
+
 	// StartRate is what the path is taken to carry at first, in bits per
 	// second; 2.5 Mbit/s if zero.
 	StartRate float64
@@ -54,7 +58,7 @@ func New(c Config) *Viewer {
 	v.retransmission = NewRetransmission(RetransmissionConfig{
 		RTT:  v.reports.RTT,
 		Lost: func(uint32) { c.Keyframe("lost") },
-		Sent: c.Sent,
+		Sent: c.Sent, Waiting: c.Waiting,
 		Path: func() float64 {
 			if e := v.transport.Estimate(); e.Congested {
 				return e.Target
@@ -88,6 +92,14 @@ func (v *Viewer) request(ssrc uint32, reason string) {
 
 // Keyframe tells that the next packet of a stream begins a key frame.
 func (v *Viewer) Keyframe(ssrc uint32) { v.retransmission.Keyframe(ssrc) }
+
+// Misses tells whether repairs wait; see Retransmission.Misses.
+func (v *Viewer) Misses(ssrc uint32) bool { return v.retransmission.Misses(ssrc) }
+
+// Repair sends repairs that wait; see Retransmission.Repair.
+func (v *Viewer) Repair(ssrc uint32, pass func(bytes int) bool) (more bool) {
+	return v.retransmission.Repair(ssrc, pass)
+}
 
 // Start begins the estimate again, for a new path.
 func (v *Viewer) Start(bitsPerSecond float64) { v.transport.Start(bitsPerSecond) }

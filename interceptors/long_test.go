@@ -85,3 +85,53 @@ func TestRepairsOfNarrowPath(t *testing.T) {
 		}
 	})
 }
+
+// Repairs that wait leave in order, as their owner lets them, and only until a
+// key frame begins. Of a narrow path they may take all.
+func TestRepairsThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const path = 80_000 // bits per second
+		told := 0
+		r := NewRetransmission(RetransmissionConfig{
+			RTT: func() time.Duration { return time.Millisecond }, Path: func() float64 { return path },
+			Waiting: func() { told++ }, Sent: func() { t.Error("Sent is called beside Waiting") },
+		})
+		l := bind(t, stream(true), r)
+		l.send(t, 0, 20, 100)
+		l.written = nil
+		free := func(int) bool { return true }
+		if r.Misses(mediaSSRC) || r.Repair(mediaSSRC, free) {
+			t.Error("repairs wait that nobody asked for")
+		}
+		l.nack(t, 7, 8, 9)
+		l.nack(t, 3, 8) // 8 waits already
+		if len(l.written) != 0 || told != 2 || !r.Misses(mediaSSRC) {
+			t.Fatalf("%d were sent without Repair; Waiting was called %d times", len(l.written), told)
+		}
+		left := 250
+		more := r.Repair(mediaSSRC, func(bytes int) bool { left -= bytes; return left >= 0 })
+		if got := l.repairs(); !more || !slices.Equal(got, []uint16{7, 8}) {
+			t.Errorf("as many as fit into 250 bytes: %v", got)
+		}
+		more = r.Repair(mediaSSRC, free)
+		if got := l.repairs(); more || r.Misses(mediaSSRC) || !slices.Equal(got, []uint16{9, 3}) {
+			t.Errorf("and then: %v", got)
+		}
+		l.nack(t, 10, 11)
+		r.Keyframe(mediaSSRC)
+		l.send(t, 20, 2, 100)
+		l.written = nil
+		if r.Repair(mediaSSRC, free); len(l.written) != 0 {
+			t.Errorf("what is older than a key frame was repaired: %v", l.repairs())
+		}
+		for n := uint16(22); n < 1022; n++ { // 10 s, 100 packets a second, each asked for again
+			l.send(t, n, 1, 1000)
+			l.nack(t, n)
+			r.Repair(mediaSSRC, free)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if s := r.Stats(); s.Bytes > path/8*11+repairFloor || s.Bytes < path/8*9 {
+			t.Errorf("%d bytes of repairs in 10 s", s.Bytes)
+		}
+	})
+}

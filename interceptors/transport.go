@@ -159,7 +159,7 @@ func (t *Transport) take(b []byte, now time.Duration) {
 		}
 		p.fate = arrived
 		left := now - time.Duration(micros(now)-p.at)*time.Microsecond
-		f.add(int(p.size), time.Duration(ref)*64*time.Millisecond+at-left)
+		f.add(int(p.size), left, time.Duration(ref)*64*time.Millisecond+at)
 	}
 	t.estimate.take(f, now)
 }

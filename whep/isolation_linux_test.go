@@ -63,6 +63,25 @@ func TestHardPathsOfNetwork(t *testing.T) {
 	}
 }
 
+// TestUDPBlockedByNetwork has one viewer whose network lets no UDP through, to
+// the server or back: it plays over TCP.
+func TestUDPBlockedByNetwork(t *testing.T) {
+	s, n := startAwayScene(t, small())
+	bad := startPlayers(t, 1, s.url, n.join(t, linkTo{delay: pathDelay, noUDP: true}))
+	s.pass(t, watchFor)
+	if v := s.bad(t); v.Transport != "tcp4" {
+		t.Errorf("it plays over %s", v.Transport)
+	}
+	end := s.hub.Status().Units
+	s.check(t, 1)
+	eventually(t, "the TCP viewer has seen the last picture", func() bool { return bad.seen(t)[0].Last >= int64(end)-1 })
+	saw := bad.seen(t)[0]
+	if saw.Skipped > 0 {
+		t.Errorf("%+v", saw)
+	}
+	s.tell(t, saw)
+}
+
 // TestKilledViewer kills the process of a viewer.
 func TestKilledViewer(t *testing.T) {
 	t.Parallel() // it waits most of the time

@@ -37,6 +37,15 @@ type network struct {
 // port is a player's place in a network.
 type port struct {
 	down, up *way
+	noUDP    bool
+}
+
+// carry carries an IPv4 packet one way.
+func (p *port) carry(over *way, b []byte) {
+	if p.noUDP && b[9] == unix.IPPROTO_UDP {
+		return
+	}
+	over.carry(b, true)
 }
 
 // startAway starts a server in a namespace of its own.
@@ -72,7 +81,7 @@ func startAway(t testing.TB, src *encodetest.Source) (*insideServer, *network) {
 			p := n.players[to]
 			n.mu.Unlock()
 			if p != nil {
-				p.down.carry(b, true)
+				p.carry(p.down, b)
 			}
 		})
 	})
@@ -120,7 +129,7 @@ func (n *network) join(t testing.TB, link linkTo) (prepare func(*exec.Cmd) (star
 			theirs.Close()
 			tun := receiveFile(t, ours)
 			ours.Close()
-			p := &port{}
+			p := &port{noUDP: link.noUDP}
 			seed := uint64(address.As4()[3])
 			p.down = newWay(link, seed, func(b []byte) { _, _ = tun.Write(b) })
 			back := link
@@ -131,7 +140,7 @@ func (n *network) join(t testing.TB, link linkTo) (prepare func(*exec.Cmd) (star
 			running.Go(func() { p.down.run(done) })
 			running.Go(func() { p.up.run(done) })
 			running.Go(func() {
-				readPackets(tun, func(_ netip.Addr, b []byte) { p.up.carry(b, true) })
+				readPackets(tun, func(_ netip.Addr, b []byte) { p.carry(p.up, b) })
 			})
 			n.mu.Lock()
 			n.players[address] = p

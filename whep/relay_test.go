@@ -21,6 +21,7 @@ type linkTo struct {
 	late   float64       // share of packets that come later than the next ones
 	rate   float64       // bits per second; 0 is any
 	queue  int           // bytes that wait for the rate
+	noUDP  bool          // in a network: UDP does not pass
 }
 
 // way carries packets in one direction. The same seed loses the same packets.

@@ -12,12 +12,19 @@ import (
 )
 
 const (
-	queueMost  = 150 * time.Millisecond // a picture may wait so long for its turn
-	queueKeyed = time.Second            // also behind a key frame, which takes its time
+	queueMost  = 400 * time.Millisecond // a picture may wait so long for its turn
+	queueKeyed = time.Second            // while there is a key frame, or would be none sooner
+	keyedTimes = 2                      // so many times longer than a key frame took, behind it
+	slowAgain  = 2 * time.Second        // before another key frame is made because of the wait
+	repairsRow = 4                      // repairs between packets of pictures that wait; some players take the ones only with the others
 	tick       = 5 * time.Millisecond   // between parts of what is paced
 	stallFirst = 2 * time.Second        // before a viewer without room is tried again
 	stallMost  = 16 * time.Second
-	lean       = 15 * time.Second // the top layer is left out so long after a path was too narrow
+	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
+	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
+	leanLeast  = time.Second / 2        // for so long
+	leanMost   = 15 * time.Second       // at least, unless the path carries much more than it is sent
+	leanRoom   = 2                      // so many times; less than half of a stream is in its top layer
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
@@ -98,10 +105,11 @@ func (s *sender) remove(o *outlet) {
 // outlet is one viewer's place in the sender.
 type outlet struct {
 	// Static.
-	viewer   *encode.Viewer
-	track    *track
-	estimate func() interceptors.Estimate
-	failed   chan error // one slot; takes the error that ends sending
+	viewer    *encode.Viewer
+	track     *track
+	estimate  func() interceptors.Estimate
+	failed    chan error           // one slot; takes the error that ends sending
+	mayRepair func(bytes int) bool // passesRepair
 
 	dropped *atomic.Uint64 // pictures, counted up
 
@@ -113,11 +121,19 @@ type outlet struct {
 	queue   []waiting // the first one may be half sent
 	sent    int       // packets of the first one
 	pacer   interceptors.Pacer
+	now     time.Time     // of this turn
+	pace    float64       // in this turn, bits per second
 	skip    bool          // until the next key frame
 	keyed   time.Time     // when the last key frame had left
+	took    time.Duration // how long it had waited and taken
+	slow    time.Time     // when a key frame was last asked for because of the wait
+	row     int           // repairs that may still follow each other
 	retry   time.Time     // when to ask for a key frame for want of room; zero for not
 	stalled time.Duration // the last wait before that
-	full    time.Time     // when the top layer comes back; zero while it is there
+	bytes   int           // of pictures since counted
+	counted time.Time
+	rate    float64   // of pictures before counted, bits per second
+	thinned time.Time // when a picture last waited too long; zero while the top layer is there
 }
 
 type waiting struct {
@@ -126,7 +142,9 @@ type waiting struct {
 }
 
 func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate, dropped *atomic.Uint64) *outlet {
-	return &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, failed: make(chan error, 1)}
+	o := &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, failed: make(chan error, 1), row: repairsRow}
+	o.mayRepair = o.passesRepair
+	return o
 }
 
 // turn sends what may leave now, and tells when to look again; zero for not
@@ -142,37 +160,81 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 		o.retry = time.Time{}
 		o.viewer.RequestKeyframe("no room")
 	}
-	if len(o.queue) > 0 {
-		e := o.estimate()
-		o.layers(now, e.Congested)
-		pace := e.Pace()
-		for len(o.queue) > 0 && !o.closed {
-			if !o.picture(now, pace) {
-				break
-			}
+	if len(o.queue) == 0 && !o.track.misses() {
+		return o.idle()
+	}
+	e := o.estimate()
+	o.layers(now, e)
+	o.now, o.pace = now, e.Pace()
+	for !o.closed {
+		if repairs := o.repair(); repairs && o.row > 0 || !repairs && len(o.queue) == 0 || !o.picture(now, repairs) {
+			break
 		}
 	}
-	if len(o.queue) == 0 {
-		o.pacer.Done()
-		o.waited.Store(0)
-		return o.retry
+	if len(o.queue) == 0 && !o.track.misses() {
+		return o.idle()
 	}
-	o.waited.Store(int64(now.Sub(o.queue[0].since)))
+	if len(o.queue) > 0 {
+		o.waited.Store(int64(now.Sub(o.queue[0].since)))
+	}
 	return now.Add(tick)
 }
 
-// layers leaves out the top layer, which nothing refers to, while the path is too
-// narrow.
-func (o *outlet) layers(now time.Time, congested bool) {
+// idle is the end of a turn after which nothing waits.
+func (o *outlet) idle() (next time.Time) {
+	o.pacer.Done()
+	o.waited.Store(0)
+	return o.retry
+}
+
+// passes lets packets of so many bytes leave at their pace.
+func (o *outlet) passes(bytes int) bool {
+	ok, _ := o.pacer.Pass(o.now, bytes, o.pace)
+	return ok
+}
+
+// repair sends what the viewer misses, which is of use before anything but a key
+// frame, and tells whether there is more: either it may not leave now, or row is 0
+// and it is a picture's turn.
+func (o *outlet) repair() (more bool) {
+	if len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key || !o.track.misses() {
+		return false
+	}
+	return o.track.repair(o.mayRepair)
+}
+
+// passesRepair is passes for repairs.
+func (o *outlet) passesRepair(bytes int) bool {
+	if len(o.queue) == 0 {
+		o.row = repairsRow
+	} else if o.row == 0 {
+		return false
+	}
+	if !o.passes(bytes) {
+		return false
+	}
+	o.row--
+	return true
+}
+
+// layers leaves out the top layer, which nothing refers to, while pictures wait
+// for a path that is too narrow.
+func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
+	wait := time.Duration(0)
+	if len(o.queue) > 0 {
+		wait = now.Sub(o.queue[0].since)
+	}
+	passed := now.Sub(o.thinned)
 	switch {
-	case congested:
-		if o.full.IsZero() {
+	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
+		if o.thinned.IsZero() {
 			o.viewer.SetLayers(encode.TopLayer - 1)
 			o.lean.Store(true)
 		}
-		o.full = now.Add(lean)
-	case !o.full.IsZero() && now.After(o.full):
-		o.full = time.Time{}
+		o.thinned = now
+	case o.thinned.IsZero():
+	case passed > leanMost, passed > leanLeast && e.Target > leanRoom*e.Arriving:
+		o.thinned = time.Time{}
 		o.viewer.SetLayers(encode.TopLayer)
 		o.lean.Store(false)
 	}
@@ -186,6 +248,14 @@ func (o *outlet) fetch(now time.Time) {
 			continue
 		}
 		o.queue = append(o.queue, waiting{u, now})
+		o.bytes += u.Bytes
+	}
+	switch passed := now.Sub(o.counted); {
+	case o.counted.IsZero(): // what it begins with is no rate
+		o.bytes, o.counted = 0, now
+	case passed >= leanLeast:
+		o.rate = float64(8*o.bytes) / passed.Seconds()
+		o.bytes, o.counted = 0, now
 	}
 	begun := 0
 	if o.sent > 0 {
@@ -194,12 +264,28 @@ func (o *outlet) fetch(now time.Time) {
 	if len(o.queue) == begun {
 		return
 	}
+	wait := now.Sub(o.queue[begun].since)
+	if wait <= queueMost {
+		return
+	}
 	most := queueMost
-	if now.Sub(o.keyed) < queueKeyed || slices.ContainsFunc(o.queue, func(w waiting) bool { return w.Key }) {
+	for i := len(o.queue) - 1; i >= begun; i-- {
+		if o.queue[i].Key { // what is before it comes too late
+			o.dropped.Add(uint64(i - begun))
+			o.queue = slices.Delete(o.queue, begun, i)
+			wait, most = now.Sub(o.queue[begun].since), queueKeyed
+			break
+		}
+	}
+	if now.Sub(o.keyed) < queueKeyed {
+		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
+	}
+	if now.Sub(o.slow) < slowAgain {
 		most = queueKeyed
 	}
-	if now.Sub(o.queue[begun].since) > most {
+	if wait > most {
 		o.drop(begun)
+		o.slow = now
 		o.viewer.RequestKeyframe("slow")
 	}
 }
@@ -213,18 +299,16 @@ func (o *outlet) drop(n int) {
 	o.skip = true
 }
 
-// picture sends as much of the first picture as may leave now, and tells
-// whether that was all of it.
-func (o *outlet) picture(now time.Time, pace float64) bool {
-	u := o.queue[0]
-	all := o.sent == 0 && o.pacer.All(now, u.Bytes, pace)
-	for ; o.sent < len(u.Payloads); o.sent++ {
-		if !all {
-			if ok, _ := o.pacer.Pass(now, len(u.Payloads[o.sent]), pace); !ok {
-				return false
-			}
+// picture sends as much of the first picture as may leave now, or one packet of
+// it, and tells whether that was all it was to send.
+func (o *outlet) picture(now time.Time, one bool) bool {
+	w := o.queue[0]
+	all := o.sent == 0 && !one && o.pacer.All(now, w.Bytes, o.pace)
+	for o.sent < len(w.Payloads) {
+		if !all && !o.passes(len(w.Payloads[o.sent])) {
+			return false
 		}
-		room, err := o.track.send(u.Unit, o.sent)
+		room, err := o.track.send(w.Unit, o.sent)
 		if err != nil {
 			o.closed = true
 			o.failed <- err
@@ -237,9 +321,13 @@ func (o *outlet) picture(now time.Time, pace float64) bool {
 			o.retry = now.Add(o.stalled)
 			return false
 		}
+		o.row = repairsRow
+		if o.sent++; one && o.sent < len(w.Payloads) {
+			return true
+		}
 	}
-	if u.Key {
-		o.keyed, o.stalled = now, 0
+	if w.Key {
+		o.keyed, o.took, o.stalled = now, now.Sub(w.since), 0
 	}
 	o.sent = 0
 	copy(o.queue, o.queue[1:])

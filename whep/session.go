@@ -154,7 +154,7 @@ func (ses *session) negotiate(s *Server) (string, error) {
 			}
 		},
 		RTPTime: func(t time.Time, rate uint32) uint32 { return at(rate).rtp(t) },
-		Sent:    s.ports.flush,
+		Waiting: s.sender.Wake,
 	})
 	var err error
 	if ses.peer, err = peer.Open(&s.peers, ses.offer.remote(), ses.wire.Registry(), ses.reached); err != nil {

@@ -19,13 +19,20 @@ import (
 type track struct {
 	// Static after bind.
 	clock   clock
-	repairs interface{ Keyframe(ssrc uint32) } // is told where key frames begin
+	repairs repairer
 	writer  interceptor.RTPWriter
 
 	// Owned by send. The header's extensions are set once and patched in place.
 	header   rtp.Header
 	captured [8]byte // abs-capture-time
 	number   [2]byte // transport-wide; interceptors fill it in
+}
+
+// repairer sends what a viewer misses again; see interceptors.Retransmission.
+type repairer interface {
+	Keyframe(ssrc uint32) // is told where key frames begin
+	Misses(ssrc uint32) bool
+	Repair(ssrc uint32, pass func(bytes int) bool) (more bool)
 }
 
 // bind makes a stream of the connection for a served section.
@@ -78,6 +85,15 @@ func (t *track) send(u *encode.Unit, i int) (bool, error) {
 	}
 	t.header.SequenceNumber++
 	return n > 0, nil
+}
+
+// misses tells whether something waits to be sent again.
+func (t *track) misses() bool { return t.repairs.Misses(t.header.SSRC) }
+
+// repair sends what waits to be sent again, as long as pass lets it, and tells
+// whether there is more.
+func (t *track) repair(pass func(bytes int) bool) (more bool) {
+	return t.repairs.Repair(t.header.SSRC, pass)
 }
 
 // clock maps the capture clock to one viewer's RTP time.

@@ -51,7 +51,9 @@ type watcher struct {
 	media    uint32     // SSRC
 	newest   int64      // picture that has begun to come, its number as the hub counts units, from 0
 	pictures map[int64]*picture
-	next     int64 // picture to be decoded; -1 before the first key frame
+	next     int64  // picture after the last one that was decoded; -1 before the first key frame
+	ended    uint16 // sequence number of the last one's end
+	tl0      uint8  // of its layer 0, or of that which it refers to
 	waiting  time.Time
 	asked    time.Time
 	highest  uint16 // sequence number; valid if any packet came
@@ -94,9 +96,10 @@ func (w watched) share(end uint64) float64 {
 type picture struct {
 	seqs        map[uint16]bool
 	first, last uint16
-	begun       bool // first has come
-	ended       bool // last has come
-	key         bool
+	begun       bool  // first has come
+	ended       bool  // last has come
+	key, spare  bool  // spare: of the top layer
+	tl0         uint8 // of its layer 0, or of that which it refers to
 }
 
 func (p *picture) whole() bool {
@@ -200,9 +203,12 @@ func (w *watcher) take(packet *rtp.Packet, now time.Time) (ask bool, missing []u
 	if w.newest >= 0 { // 15 bits on the wire
 		number = w.newest + int64(int16((v.PictureID-uint16(w.newest))<<1)>>1)
 	}
+	if w.newest < w.next { // nothing was awaited, however long the stream stood still
+		w.waiting = now
+	}
 	w.newest = max(w.newest, number)
 	if number >= w.next {
-		w.note(number, packet, v.S == 1, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
+		w.note(number, packet, &v, v.S == 1 && len(payload) > 0 && payload[0] == encodetest.KeyMark)
 	}
 	if w.decode(now.Sub(w.waiting) > patienceRepair, now) {
 		w.waiting = now
@@ -242,14 +248,14 @@ func (w *watcher) misses(seq uint16, now time.Time) (list []uint16) {
 	return list
 }
 
-func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
+func (w *watcher) note(number int64, packet *rtp.Packet, v *codecs.VP8Packet, key bool) {
 	p := w.pictures[number]
 	if p == nil {
-		p = &picture{seqs: map[uint16]bool{}}
+		p = &picture{seqs: map[uint16]bool{}, spare: v.TID > 0, tl0: v.TL0PICIDX}
 		w.pictures[number] = p
 	}
 	p.seqs[packet.SequenceNumber] = true
-	if first {
+	if v.S == 1 {
 		p.begun, p.first, p.key = true, packet.SequenceNumber, key
 	}
 	if packet.Marker {
@@ -258,16 +264,13 @@ func (w *watcher) note(number int64, packet *rtp.Packet, first, key bool) {
 }
 
 // decode decodes what can be, and tells whether that was anything or there is
-// nothing to wait for. skip lets it go on with a key frame.
+// nothing to wait for. skip lets it leave out what is missing.
 func (w *watcher) decode(skip bool, now time.Time) (went bool) {
 	for {
-		at := w.next
-		if p := w.pictures[at]; p == nil || !p.whole() {
-			at = -1
-			for number, p := range w.pictures { // the oldest key frame helps
-				if (skip || w.next < 0) && p.key && p.whole() && (at < 0 || number < at) {
-					at = number
-				}
+		at := int64(-1) // the oldest that can be decoded
+		for number, p := range w.pictures {
+			if (at < 0 || number < at) && w.decodable(p, skip) {
+				at = number
 			}
 		}
 		if at < 0 {
@@ -283,12 +286,31 @@ func (w *watcher) decode(skip bool, now time.Time) (went bool) {
 			w.keyed = now
 		}
 		w.Decoded++
+		w.ended, w.tl0 = w.pictures[at].last, w.pictures[at].tl0
 		w.Last, w.next, went = at, at+1, true
 		for number := range w.pictures {
 			if number < w.next {
 				delete(w.pictures, number)
 			}
 		}
+	}
+}
+
+// decodable tells whether p is whole and so is what it refers to. What comes
+// before it, but for what the server has left out, must have been decoded unless
+// skip is set.
+func (w *watcher) decodable(p *picture, skip bool) bool {
+	switch {
+	case !p.whole():
+		return false
+	case w.next < 0 || skip && p.key:
+		return p.key
+	case !skip && p.first != w.ended+1:
+		return false
+	case p.key || p.spare:
+		return p.key || p.tl0 == w.tl0
+	default:
+		return p.tl0 == w.tl0+1
 	}
 }
 

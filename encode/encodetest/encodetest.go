@@ -18,7 +18,7 @@ import (
 const KeyMark = 0x10
 
 // Source is the tap and the encoder of one hub: each tick makes a unit of
-// random bytes, packetized as VP8.
+// random bytes, packetized as VP8, in layers when the hub wants them.
 type Source struct {
 	ticks      chan struct{} // one slot; never closed
 	key, delta []byte
@@ -82,6 +82,11 @@ func (s encoder) Encode(_ *yuv.Picture, _ *capture.Damage, key bool, _ time.Time
 	if key {
 		return s.key, true, nil
 	}
+	return s.delta, false, nil
+}
+
+// EncodeSpare implements encode.SpareEncoder.
+func (s encoder) EncodeSpare(*yuv.Picture, *capture.Damage, time.Time) ([]byte, bool, error) {
 	return s.delta, false, nil
 }
 
