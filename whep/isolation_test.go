@@ -175,8 +175,8 @@ var hardPaths = []struct {
 	{"20% loss", linkTo{loss: 0.20}, 0.60},
 	{"jitter", linkTo{jitter: 20 * time.Millisecond}, 0.99},
 	{"reordering", linkTo{late: 0.1}, 0.99},
-	{"1 Mbit per s", linkTo{rate: 1e6, queue: 30000}, 0.30},
-	{"2 Mbit per s", linkTo{rate: 2e6, queue: 30000}, 0.45}, // what it begins with overruns the queue
+	{"1 Mbit per s", linkTo{rate: 1e6, queue: 30000}, 0.20},
+	{"2 Mbit per s", linkTo{rate: 2e6, queue: 30000}, 0.40}, // what it begins with overruns the queue
 	{"3 Mbit per s and 1% loss", linkTo{rate: 3e6, queue: 30000, loss: 0.01}, 0.90},
 }
 

@@ -167,7 +167,7 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 	o.layers(now, e)
 	o.now, o.pace = now, e.Pace()
 	for !o.closed {
-		if repairs := o.repair(); repairs && o.row > 0 || !repairs && len(o.queue) == 0 || !o.picture(now, repairs) {
+		if repairs := o.repair(); len(o.queue) == 0 || repairs && o.row > 0 || !o.picture(now, repairs) {
 			break
 		}
 	}
