@@ -38,14 +38,17 @@ release:
 	@.ci/packages $(BUILD_PACKAGES) dpkg-dev
 	@VERSION="$(VERSION)" packaging/release
 
-# Packages are tested one after the other: what a viewer sees of a stream is a
-# question of time, which two packages would take from each other.
+# What a viewer sees of a stream is a question of time: the packages that look at
+# it are tested one after the other, alone.
+STREAMS = . ./whep
+
 test: build format
 	@.ci/packages $(TEST_PACKAGES)
 	@.ci/unpack $(TEST_PROGRAMS)
 	go vet ./...
 	@for os in windows darwin freebsd; do GOOS=$$os CGO_ENABLED=0 go vet ./capture/... || exit 1; done
-	go test -race -count=1 -p 1 -timeout 15m ./...
+	go test -race -count=1 -timeout 15m $$(go list ./... | grep -vxF "$$(go list $(STREAMS))")
+	go test -race -count=1 -timeout 15m -p 1 $(STREAMS)
 	@$(MAKE) --no-print-directory fuzz FUZZ_TIME=5s
 
 format:

@@ -42,6 +42,7 @@ var waiting = [][]string{{"WHEP-TOL-06"}, {"WHEP-RST-10", "WHEP-ICE-02"}}
 // TestConformance runs every case of the suite against our own server, with a
 // token over HTTPS.
 func TestConformance(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	var rest []string
 	for _, c := range conformance.Cases() {
 		if !slices.Contains(slices.Concat(waiting...), c.ID) {

@@ -388,6 +388,7 @@ func TestThreeViewersOneEncoder(t *testing.T) {
 // TestVanishedViewer stops a player's network without a word: its session ends,
 // and the other one plays on.
 func TestVanishedViewer(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	in := startInside(t, image.Pt(320, 240), nil)
 	stays := startPlayer(t, in.url, nil)
 	var mux *ice.UDPMuxDefault

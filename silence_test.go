@@ -267,6 +267,7 @@ func TestSilenceThatEnds(t *testing.T) {
 // it makes no second session beside the first, and comes back all the same.
 // So does a page that finds no place for a second.
 func TestSilenceInTheBackground(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	p := startProgram(t, "", "--source", "card")
 	browser := startBrowser(t)
 	for _, hidden := range []bool{true, false} {
