@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -29,6 +30,11 @@ var (
 	lossDesc     = describe("viewer_loss_ratio", "Shares of lost packets, as those viewers last reported.", "stream")
 	rateDesc     = describe("viewer_bits_per_second", "Rates of video sent to those viewers.", "stream")
 	waitDesc     = describe("viewer_queue_seconds", "How long the oldest picture has waited to be sent to each of those viewers.", "stream")
+	sessionsDesc = describe("sessions_total", "Sessions that have begun.", "stream")
+	packetsDesc  = describe("packets_total", "Packets of video sent to all viewers: for the first time, or again because one was lost.", "stream", "kind")
+	nackedDesc   = describe("nacked_packets_total", "Packets that players asked for again.", "stream")
+	sentDesc     = describe("sent_bytes_total", "Bytes of video in the packets sent for the first time.", "stream")
+	undoneDesc   = describe("dropped_pictures_total", "Pictures not sent to a viewer for want of time or room.", "stream")
 	intervalDesc = describe("frame_interval_seconds", "Shortest time between pictures; it grows while encoding takes too long.", "stream", "codec")
 )
 
@@ -39,14 +45,14 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 // metrics serves what Prometheus collects.
 func (s *site) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(s, s.timings.join, s.timings.fanout, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
 // Describe implements prometheus.Collector.
 func (s *site) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{infoDesc, viewersDesc, cardDesc, framesDesc, unitsDesc, bytesDesc, droppedDesc,
-		failuresDesc, keysDesc, requestsDesc, answersDesc, timeDesc, intervalDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
+		failuresDesc, keysDesc, requestsDesc, answersDesc, timeDesc, intervalDesc, sessionsDesc, packetsDesc, nackedDesc, sentDesc, undoneDesc, rttDesc, lossDesc, rateDesc, waitDesc} {
 		out <- d
 	}
 }
@@ -64,8 +70,16 @@ func (s *site) Collect(out chan<- prometheus.Metric) {
 	for _, v := range s.server.ViewerStatus() {
 		viewers[v.Stream] = append(viewers[v.Stream], v)
 	}
+	totals := s.server.Totals()
 	for _, on := range s.shows {
 		status := on.feed.Status()
+		sent := totals[on.name]
+		counter(sessionsDesc, sent.Sessions, on.name)
+		counter(packetsDesc, sent.Packets, on.name, "media")
+		counter(packetsDesc, sent.Repaired, on.name, "repair")
+		counter(nackedDesc, sent.Nacked, on.name)
+		counter(sentDesc, sent.Bytes, on.name)
+		counter(undoneDesc, sent.Dropped, on.name)
 		gauge(viewersDesc, float64(len(viewers[on.name])), on.name)
 		overViewers(out, on.name, viewers[on.name])
 		card := 0.0
@@ -99,12 +113,39 @@ func (s *site) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// timings collects how long things took since the program began; it is a
+// whep.Observer.
+type timings struct{ join, fanout *prometheus.HistogramVec }
+
+func newTimings() timings {
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "deskwhep_" + name, Help: help, Buckets: buckets}, labels)
+	}
+	return timings{
+		join:   histogram("join_seconds", "From a POST to each phase of its session.", joinBuckets, "stream", "phase"),
+		fanout: histogram("fanout_seconds", "From a picture's turn to be sent until all of it has left for a viewer, for each picture and viewer.", fanoutBuckets, "stream"),
+	}
+}
+
+// Joined implements whep.Observer.
+func (t timings) Joined(stream string, p whep.Phase, after time.Duration) {
+	t.join.WithLabelValues(stream, string(p)).Observe(after.Seconds())
+}
+
+// Sent implements whep.Observer.
+func (t timings) Sent(stream string, after time.Duration) {
+	t.fanout.WithLabelValues(stream).Observe(after.Seconds())
+}
+
 // The limits of the histograms' buckets.
 var (
 	rttBuckets  = []float64{.001, .003, .01, .03, .1, .3, 1}
 	lossBuckets = []float64{0, .001, .003, .01, .03, .1, .3}
 	rateBuckets = []float64{0, 30e3, 100e3, 300e3, 1e6, 3e6, 10e6, 30e6}
 	waitBuckets = []float64{0, .003, .01, .03, .1, .3, 1}
+	joinBuckets = []float64{.003, .01, .03, .06, .1, .2, .4, 1, 3, 10}
+
+	fanoutBuckets = []float64{.0003, .001, .003, .01, .03, .1, .3, 1}
 )
 
 // overViewers makes histograms over the viewers of a stream at this moment: no

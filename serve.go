@@ -57,14 +57,14 @@ func (c *serve) Run(ctx context.Context, k *kong.Context, f *file, out io.Writer
 	if err != nil {
 		return err
 	}
-	site := &site{privacy: newPrivacy(), tokens: len(tokens) > 0, log: log}
+	site := &site{privacy: newPrivacy(), tokens: len(tokens) > 0, timings: newTimings(), log: log}
 	cfg := whep.Config{
 		Streams: map[string]whep.Stream{}, Default: "desktop",
 		Tokens: tokens, SessionToken: s.SessionAuth == "token", CORSOrigin: s.CORSOrigin,
 		MaxViewers: s.MaxViewers, PostRate: s.PostRate,
 		ICEServers: ice, PublicIPs: s.PublicIP, ContactCandidates: s.ContactCandidates,
 		LenientPatch: s.LenientPatch, RTCPMuxOnly: s.RTCPMuxOnly,
-		Pages: site.public(player.Handler()), Guarded: site.guarded(), Log: log,
+		Pages: site.public(player.Handler()), Guarded: site.guarded(), Observer: site.timings, Log: log,
 	}
 	switch {
 	case certificate != nil:

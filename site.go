@@ -18,6 +18,7 @@ import (
 type site struct {
 	privacy *privacy
 	tokens  bool // viewers need one
+	timings timings
 	log     *slog.Logger
 	shows   []*show      // the desktop first; static once served
 	server  *whep.Server // set before anything is served

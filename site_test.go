@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -21,14 +22,22 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`deskwhep_viewers{stream="card"} 1`, `deskwhep_viewers{stream="desktop"} 0`, `deskwhep_build_info{version="dev"} 1`,
 		`deskwhep_keyframe_requests_total{codec="vp8",reason="join",stream="card"} 1`,
+		`deskwhep_sessions_total{stream="card"} 1`, `deskwhep_join_seconds_count{phase="post",stream="card"} 1`,
+		`deskwhep_join_seconds_count{phase="ice",stream="card"} 1`, `deskwhep_join_seconds_count{phase="dtls",stream="card"} 1`,
+		`deskwhep_join_seconds_count{phase="first_picture",stream="card"} 1`,
 		`deskwhep_keyframe_answers_total{codec="vp8",outcome="served",stream="card"} 1`, `deskwhep_viewer_rtt_seconds_count{stream="card"} 1`,
 	} {
 		if !strings.Contains(metrics, want+"\n") {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^deskwhep_encoded_bytes_total\{codec="vp8",stream="card"\} [1-9]`).MatchString(metrics) {
-		t.Error("no bytes were counted")
+	for _, moved := range []string{
+		`deskwhep_encoded_bytes_total{codec="vp8",stream="card"}`, `deskwhep_packets_total{kind="media",stream="card"}`,
+		`deskwhep_fanout_seconds_count{stream="card"}`,
+	} {
+		if series(t, metrics, moved) == 0 {
+			t.Errorf("%s is 0", moved)
+		}
 	}
 	text, err := os.ReadFile("docs/metrics.md")
 	if err != nil {
@@ -63,4 +72,23 @@ func TestMetrics(t *testing.T) {
 	if health.Status != "ok" || health.Viewers != 1 {
 		t.Errorf("the health is %+v", health)
 	}
+
+	const packets = `deskwhep_packets_total{kind="media",stream="card"}`
+	request(t, http.MethodDelete, p.url+"/viewers/"+list.Viewers[0].Session, "", "", "", http.StatusNoContent)
+	after, _ := request(t, http.MethodGet, p.url+"/metrics", "", "", "", http.StatusOK)
+	if series(t, after, packets) < series(t, metrics, packets) {
+		t.Error("the packets of a session that has ended are forgotten")
+	}
+}
+
+// series is the value of a series.
+func series(t *testing.T, metrics, name string) float64 {
+	t.Helper()
+	_, rest, _ := strings.Cut(metrics, "\n"+name+" ")
+	line, _, _ := strings.Cut(rest, "\n")
+	v, err := strconv.ParseFloat(line, 64)
+	if err != nil {
+		t.Errorf("there is no %s", name)
+	}
+	return v
 }

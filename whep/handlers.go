@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 )
@@ -66,6 +67,7 @@ func (s *Server) post(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	ses.joined(Answered, time.Since(ses.created))
 	h := c.Response().Header()
 	h.Set("Location", "/whep/"+name+"/"+ses.id)
 	h.Set("ETag", ses.etag)

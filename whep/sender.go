@@ -73,8 +73,9 @@ func (s *sender) pass() (next time.Time) {
 	s.mu.Lock()
 	outlets := s.outlets
 	s.mu.Unlock()
+	began := time.Now()
 	for _, o := range outlets {
-		if at := o.turn(time.Now()); next.IsZero() || !at.IsZero() && at.Before(next) {
+		if at := o.turn(began, time.Now()); next.IsZero() || !at.IsZero() && at.Before(next) {
 			next = at
 		}
 	}
@@ -111,7 +112,8 @@ type outlet struct {
 	failed    chan error           // one slot; takes the error that ends sending
 	mayRepair func(bytes int) bool // passesRepair
 
-	dropped *atomic.Uint64 // pictures, counted up
+	dropped *atomic.Uint64            // pictures, counted up
+	done    func(after time.Duration) // is told of each picture that has left, and how long it took
 
 	waited atomic.Int64 // ns that the oldest picture in the queue has waited
 	lean   atomic.Bool  // the top layer is left out
@@ -141,21 +143,21 @@ type waiting struct {
 	since time.Time
 }
 
-func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate, dropped *atomic.Uint64) *outlet {
-	o := &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, failed: make(chan error, 1), row: repairsRow}
+func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
+	o := &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
 	o.mayRepair = o.passesRepair
 	return o
 }
 
 // turn sends what may leave now, and tells when to look again; zero for not
-// before there is more to send.
-func (o *outlet) turn(now time.Time) (next time.Time) {
+// before there is more to send. began is when the pass over all viewers began.
+func (o *outlet) turn(began, now time.Time) (next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return next
 	}
-	o.fetch(now)
+	o.fetch(began, now)
 	if !o.retry.IsZero() && !now.Before(o.retry) {
 		o.retry = time.Time{}
 		o.viewer.RequestKeyframe("no room")
@@ -241,13 +243,13 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 }
 
 // fetch takes new pictures, and drops what has waited too long.
-func (o *outlet) fetch(now time.Time) {
+func (o *outlet) fetch(began, now time.Time) {
 	for u := o.viewer.Poll(); u != nil; u = o.viewer.Poll() {
 		if o.skip = o.skip && !u.Key; o.skip {
 			o.dropped.Add(1)
 			continue
 		}
-		o.queue = append(o.queue, waiting{u, now})
+		o.queue = append(o.queue, waiting{u, began})
 		o.bytes += u.Bytes
 	}
 	switch passed := now.Sub(o.counted); {
@@ -329,6 +331,7 @@ func (o *outlet) picture(now time.Time, one bool) bool {
 	if w.Key {
 		o.keyed, o.took, o.stalled = now, now.Sub(w.since), 0
 	}
+	o.done(time.Since(w.since))
 	o.sent = 0
 	copy(o.queue, o.queue[1:])
 	o.queue[len(o.queue)-1] = waiting{}

@@ -53,6 +53,7 @@ type Config struct {
 	SetupTimeout time.Duration           // from POST to connected; 0 for 10 s
 	Pages        http.Handler            // what is served to all outside /whep; may be nil
 	Guarded      map[string]http.Handler // by "PATH" (GET and HEAD) or "METHOD PATH", with :NAME for PathValue: what needs a token, where there are tokens
+	Observer     Observer                // may be nil
 	Log          *slog.Logger
 }
 
@@ -79,7 +80,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session
-	opening  int // sessions that are being negotiated
+	past     map[string]Totals // of the sessions that have ended, by stream
+	opening  int               // sessions that are being negotiated
 	draining bool
 	ended    []string       // ids of the sessions that End ended last
 	running  sync.WaitGroup // sessions' goroutines
@@ -97,6 +99,9 @@ func New(listen string, cfg Config) (*Server, error) {
 	}
 	if cfg.SetupTimeout == 0 {
 		cfg.SetupTimeout = 10 * time.Second
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = unobserved{}
 	}
 	if _, ok := cfg.Streams[cfg.Default]; !ok {
 		return nil, fmt.Errorf("the default stream %q is not among the streams", cfg.Default)
@@ -116,6 +121,7 @@ func New(listen string, cfg Config) (*Server, error) {
 		},
 		fingerprint: peer.Fingerprint("sha-256", certificate.Certificate[0]),
 		sessions:    map[string]*session{},
+		past:        map[string]Totals{},
 	}
 	s.echo = s.routes()
 	return s, nil
@@ -224,9 +230,7 @@ func (s *Server) admit(ctx context.Context, ses *session) {
 	go func() {
 		defer s.running.Done()
 		reason := ses.run(ctx, s.cfg.SetupTimeout)
-		s.mu.Lock()
-		delete(s.sessions, ses.id)
-		s.mu.Unlock()
+		s.forget(ses)
 		ses.log.Info("session ends", "reason", reason, "lasted", time.Since(ses.created).Round(time.Millisecond))
 	}()
 }
@@ -249,7 +253,7 @@ func (s *Server) find(stream, id string) (*session, error) {
 func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.sessions, ses.id)
+	s.leave(ses)
 }
 
 // endedMost bounds the sessions whose players are told that they were ended.
@@ -264,7 +268,7 @@ func (s *Server) End(session string) bool {
 		if len(session) < 8 || !strings.HasPrefix(id, session) {
 			continue
 		}
-		delete(s.sessions, id)
+		s.leave(ses)
 		s.ended = append(s.ended[max(0, len(s.ended)-endedMost+1):], id)
 		ses.end(ErrEnded)
 		return true

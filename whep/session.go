@@ -36,11 +36,14 @@ type session struct {
 	cancel     context.CancelCauseFunc
 	wire       *interceptors.Viewer
 	sender     *sender
+	observer   Observer
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
 	outlet    atomic.Pointer[outlet]        // nil while nothing is sent
 	dropped   atomic.Uint64                 // pictures
+	shown     atomic.Bool                   // a picture has left
 	path      *route
+	found     atomic.Bool // a path, at least once
 	connected atomic.Bool // has been, at least once
 
 	mu         sync.Mutex // guards below, and serialises negotiation
@@ -60,7 +63,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
 		cancel: cancel, offer: o, etag: newETag(),
-		sender: s.sender, path: newRoute(),
+		sender: s.sender, observer: s.cfg.Observer, path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
 	defer func() {
@@ -184,11 +187,16 @@ func (ses *session) negotiate(s *Server) (string, error) {
 }
 
 // reached follows whether media can reach the player.
-func (ses *session) reached(up bool) {
-	if up && !ses.connected.Swap(true) {
-		ses.log.Info("viewer connected", "after", time.Since(ses.created).Round(time.Millisecond))
+func (ses *session) reached(s peer.State) {
+	if s >= peer.Reachable && !ses.found.Swap(true) {
+		ses.joined(Reached, time.Since(ses.created))
 	}
-	ses.path.set(up)
+	if s == peer.Up && !ses.connected.Swap(true) {
+		after := time.Since(ses.created)
+		ses.joined(Connected, after)
+		ses.log.Info("viewer connected", "after", after.Round(time.Millisecond))
+	}
+	ses.path.set(s == peer.Up)
 }
 
 // end ends the session; the first reason counts.

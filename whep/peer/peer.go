@@ -38,6 +38,17 @@ var (
 	ErrLost = errors.New("the player does not answer any more")
 )
 
+// State is how far a connection has come. It may go back to Down, and from there
+// to Up at once.
+type State int
+
+// The states in their order.
+const (
+	Down      State = iota // there is no path, as at the beginning
+	Reachable              // there is one, but no keys
+	Up                     // media can reach the player
+)
+
 // Config is what the connections of a server share. All but PublicIPs is
 // required.
 type Config struct {
@@ -79,7 +90,7 @@ type Conn struct {
 	chain   interceptor.Interceptor
 	reader  interceptor.RTCPReader
 	dtls    *pipe
-	events  func(up bool)
+	events  func(State)
 
 	gathered chan struct{}           // one slot, never closed: a gathering has ended
 	end      context.CancelCauseFunc // ends Run
@@ -107,10 +118,9 @@ type path struct {
 }
 
 // Open makes a connection for the player that r describes, with registry's
-// interceptors, and gathers our candidates. events is told in order when media
-// can reach the player and when not; it must not block. The owner calls Run, or
-// else Close.
-func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(up bool)) (_ *Conn, err error) {
+// interceptors, and gathers our candidates. events is told of each new state in
+// order; it must not block. The owner calls Run, or else Close.
+func Open(cfg *Config, r Remote, registry *interceptor.Registry, events func(State)) (_ *Conn, err error) {
 	c := &Conn{
 		cfg: cfg, remote: r, events: events,
 		gathered: make(chan struct{}, 1), buf: make([]byte, packetSize),
@@ -321,17 +331,26 @@ func (c *Conn) move(p *path) {
 	}
 }
 
-// change changes the state, and tells the owner if media can reach the player
-// now, or not any more.
+// change changes the state, and tells the owner of it.
 func (c *Conn) change(set func()) {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
-	up := func() bool { return c.iceUp && c.keyed && c.path.Load() != nil }
-	before := up()
+	before := c.state()
 	set()
-	if now := up(); now != before {
+	if now := c.state(); now != before {
 		c.events(now)
 	}
+}
+
+// state is the state. The caller holds stateMu.
+func (c *Conn) state() State {
+	switch {
+	case !c.iceUp || c.path.Load() == nil:
+		return Down
+	case !c.keyed:
+		return Reachable
+	}
+	return Up
 }
 
 // selected follows the selected pair.

@@ -209,7 +209,7 @@ func connect(t *testing.T, cfg *Config, r Remote) *connection {
 	registry := &interceptor.Registry{}
 	registry.Add(c.heard)
 	var err error
-	if c.Conn, err = Open(cfg, r, registry, func(up bool) { c.up.Store(up) }); err != nil {
+	if c.Conn, err = Open(cfg, r, registry, func(s State) { c.up.Store(s == Up) }); err != nil {
 		t.Fatal(err)
 	}
 	c.write = c.Bind(&interceptor.StreamInfo{SSRC: 7, PayloadType: 96, ClockRate: 90000, MimeType: webrtc.MimeTypeVP8})
@@ -395,7 +395,7 @@ func TestFingerprints(t *testing.T) {
 func TestNeverRun(t *testing.T) {
 	cfg := newConfig(t)
 	p := newPlayer(t, webrtc.DTLSRoleClient, webrtc.NetworkTypeUDP4)
-	c, err := Open(cfg, p.remote(), &interceptor.Registry{}, func(bool) {})
+	c, err := Open(cfg, p.remote(), &interceptor.Registry{}, func(State) {})
 	if err != nil {
 		t.Fatal(err)
 	}
