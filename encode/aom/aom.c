@@ -123,7 +123,7 @@ const char *dw_av1_bitrate(encoder *e, int kbps) {
 	return why(&e->ctx, aom_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
-const char *dw_av1_quantizers(encoder *e, int min, int max) {
+static const char *quantizers(encoder *e, int min, int max) {
 	if ((int)e->cfg.rc_min_quantizer == min && (int)e->cfg.rc_max_quantizer == max) return NULL;
 	e->cfg.rc_min_quantizer = min;
 	e->cfg.rc_max_quantizer = max;
@@ -137,33 +137,41 @@ static aom_codec_err_t intra_tools(encoder *e, int on) {
 	return err ? err : aom_codec_control(&e->ctx, AV1E_SET_ENABLE_DIRECTIONAL_INTRA, on);
 }
 
-const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t pts, unsigned long duration, int key, packet *out) {
+static const char *encode(encoder *e, task *t) {
 	aom_codec_err_t err;
-	memset(out, 0, sizeof *out);
-	aom_image_t *image = aom_img_wrap(&e->image, AOM_IMG_FMT_I420, e->cfg.g_w, e->cfg.g_h, 1, (unsigned char *)y);
+	const char *failed = quantizers(e, t->least, t->most);
+	if (failed) return failed;
+	aom_image_t *image = aom_img_wrap(&e->image, AOM_IMG_FMT_I420, e->cfg.g_w, e->cfg.g_h, 1, (unsigned char *)t->y);
 	if (!image) return "picture size";
-	image->planes[AOM_PLANE_U] = (unsigned char *)u;
-	image->planes[AOM_PLANE_V] = (unsigned char *)v;
-	image->stride[AOM_PLANE_Y] = stride_y;
-	image->stride[AOM_PLANE_U] = image->stride[AOM_PLANE_V] = stride_c;
+	image->planes[AOM_PLANE_U] = (unsigned char *)t->u;
+	image->planes[AOM_PLANE_V] = (unsigned char *)t->v;
+	image->stride[AOM_PLANE_Y] = t->stride_y;
+	image->stride[AOM_PLANE_U] = image->stride[AOM_PLANE_V] = t->stride_c;
 	image->cp = AOM_CICP_CP_BT_709;
 	image->tc = AOM_CICP_TC_SRGB;
 	image->mc = AOM_CICP_MC_BT_601;
 	image->range = AOM_CR_STUDIO_RANGE;
-	if (key && (err = intra_tools(e, 0))) return why(&e->ctx, err);
-	err = aom_codec_encode(&e->ctx, image, pts, duration, key ? AOM_EFLAG_FORCE_KF : 0);
+	if (t->force && (err = intra_tools(e, 0))) return why(&e->ctx, err);
+	err = aom_codec_encode(&e->ctx, image, t->pts, t->duration, t->force ? AOM_EFLAG_FORCE_KF : 0);
 	memset(image->planes, 0, sizeof image->planes);
 	if (err) return why(&e->ctx, err);
 	const aom_codec_cx_pkt_t *p;
 	for (aom_codec_iter_t it = NULL; (p = aom_codec_get_cx_data(&e->ctx, &it));) {
 		if (p->kind != AOM_CODEC_CX_FRAME_PKT) continue;
-		out->data = p->data.frame.buf;
-		out->size = p->data.frame.sz;
-		out->key = (p->data.frame.flags & AOM_FRAME_IS_KEY) != 0;
+		t->data = p->data.frame.buf;
+		t->size = p->data.frame.sz;
+		t->key = (p->data.frame.flags & AOM_FRAME_IS_KEY) != 0;
 	}
-	if (key && (err = intra_tools(e, 1))) return why(&e->ctx, err);
-	return why(&e->ctx, aom_codec_control(&e->ctx, AOME_GET_LAST_QUANTIZER_64, &out->quantizer));
+	if (t->force && (err = intra_tools(e, 1))) return why(&e->ctx, err);
+	return why(&e->ctx, aom_codec_control(&e->ctx, AOME_GET_LAST_QUANTIZER_64, &t->quantizer));
+}
+
+void dw_av1_encode(void *with) {
+	task *t = with;
+	t->data = NULL;
+	t->size = 0;
+	t->key = 0;
+	t->error = encode(t->e, t);
 }
 
 void dw_av1_close(encoder *e) {

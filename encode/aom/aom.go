@@ -5,6 +5,7 @@ package aom
 /*
 #cgo pkg-config: aom
 #cgo CFLAGS: -O2
+#include <stdlib.h>
 #include "aom.h"
 #include <aom/aom_codec.h>
 */
@@ -14,11 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"runtime"
 	"time"
 	"unsafe"
 
 	"deskwhep/capture"
 	"deskwhep/encode/refine"
+	"deskwhep/encode/thread"
 	"deskwhep/encode/yuv"
 )
 
@@ -30,7 +33,9 @@ func Version() string { return C.GoString(C.aom_codec_version_str()) }
 type Encoder struct {
 	kbps, fps int
 
-	c           *C.encoder // nil before the first picture and after Close
+	c           *C.encoder // nil before the first picture and after Close; c, task and thread belong together
+	task        *C.task
+	thread      *thread.Thread // calls dw_av1_encode with task
 	size        image.Point
 	began       time.Time // of the first picture of this size; zero before
 	ladder      refine.Ladder
@@ -84,23 +89,33 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 // coded with.
 func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
 
-func (e *Encoder) encode(p *yuv.Picture, key bool, least, most int, at time.Time) (out C.packet, err error) {
+func (e *Encoder) encode(p *yuv.Picture, key bool, least, most int, at time.Time) (*C.task, error) {
 	e.least, e.most = least, most
-	if why := C.dw_av1_quantizers(e.c, C.int(least), C.int(most)); why != nil {
-		return out, failed("set the quantizer", why)
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	*e.task = C.task{
+		e: e.c, y: plane(&pin, p.Y), u: plane(&pin, p.U), v: plane(&pin, p.V),
+		stride_y: C.int(p.StrideY), stride_c: C.int(p.StrideC),
+		least: C.int(least), most: C.int(most),
+		pts: C.int64_t(at.Sub(e.began).Nanoseconds() * 9 / 100000), duration: C.ulong(90000 / e.fps),
 	}
-	var force C.int
 	if key {
-		force = 1
+		e.task.force = 1
 	}
-	if why := C.dw_av1_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), force, &out); why != nil {
-		return out, failed("encode", why)
+	if err := e.thread.Do(); err != nil {
+		return e.task, fmt.Errorf("libaom: encode: %w", err)
 	}
-	return out, nil
+	if e.task.error != nil {
+		return e.task, failed("encode", e.task.error)
+	}
+	return e.task, nil
 }
 
-func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+// plane is p, pinned, for C.
+func plane(pin *runtime.Pinner, p []byte) *C.uint8_t {
+	pin.Pin(&p[0])
+	return (*C.uint8_t)(&p[0])
+}
 
 // Prepare implements encode.Preparer.
 func (e *Encoder) Prepare(size image.Point) {
@@ -115,6 +130,12 @@ func (e *Encoder) open(size image.Point) error {
 	}
 	if why := C.dw_av1_open(&e.c, C.int(size.X), C.int(size.Y), C.int(e.kbps)); why != nil {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
+	}
+	e.task = (*C.task)(C.calloc(1, C.sizeof_task))
+	var err error
+	if e.thread, err = thread.Start(unsafe.Pointer(C.dw_av1_encode), unsafe.Pointer(e.task)); err != nil {
+		e.Close()
+		return fmt.Errorf("libaom: %w", err)
 	}
 	e.size, e.began = size, time.Time{}
 	return nil
@@ -135,8 +156,12 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 // Close implements encode.Encoder. It may be called twice.
 func (e *Encoder) Close() error {
 	if e.c != nil {
+		if e.thread != nil {
+			e.thread.End()
+		}
 		C.dw_av1_close(e.c)
-		e.c = nil
+		C.free(unsafe.Pointer(e.task))
+		e.c, e.task, e.thread = nil, nil, nil
 	}
 	return nil
 }

@@ -5,22 +5,27 @@
 // went wrong.
 typedef struct encoder encoder;
 
-typedef struct {
-	const void *data; // the encoder's, until the next call
-	size_t size;      // 0: the picture was dropped
-	int key;
-	int quantizer;    // that the picture was coded with, 0 to 63
-} packet;
-
 const char *dw_av1_open(encoder **out, int width, int height, int kbps);
 const char *dw_av1_bitrate(encoder *e, int kbps);
 
-// Bounds the quantizer, 0 to 63.
-const char *dw_av1_quantizers(encoder *e, int min, int max);
+// A picture in I420, and what becomes of it.
+typedef struct {
+	encoder *e;
+	const uint8_t *y, *u, *v;
+	int stride_y, stride_c;
+	int force;              // it refers to nothing
+	int least, most;        // quantizers, 0 to 63
+	int64_t pts;            // in 1/90000 s
+	unsigned long duration; // likewise
 
-// Encodes an I420 picture. pts and duration are in 1/90000 s. Nothing that y,
-// u or v point to is kept.
-const char *dw_av1_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t pts, unsigned long duration, int key, packet *out);
+	const char *error; // out: NULL, or what went wrong
+	const void *data;  // the encoder's, until the next call
+	size_t size;       // 0: the picture was dropped
+	int key;
+	int quantizer; // that it was coded with
+} task;
+
+// Encodes a task's picture. Nothing that it points to is kept.
+void dw_av1_encode(void *task);
 
 void dw_av1_close(encoder *e);

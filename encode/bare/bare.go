@@ -20,8 +20,9 @@ import (
 
 // Encode encodes pictures of the given size, in I420 without padding and one
 // behind the other, of which the first becomes a key frame. bounds are the least
-// and the highest quantizer of each. It tells the CPU time, and the bytes of all.
-func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte, bounds [][2]int32) (spent time.Duration, bytes int, err error) {
+// and the highest quantizer of each. It tells the CPU time of the last counted
+// ones, and the bytes of all.
+func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte, bounds [][2]int32, counted int) (spent time.Duration, bytes int, err error) {
 	each := size.X*size.Y + 2*((size.X+1)/2*((size.Y+1)/2))
 	var pin runtime.Pinner
 	defer pin.Unpin()
@@ -30,7 +31,7 @@ func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte, b
 	w := C.work{
 		pictures: (*C.uint8_t)(&pictures[0]), n: C.int(len(pictures) / each),
 		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps),
-		bounds: (*C.int32_t)(&bounds[0][0]),
+		bounds: (*C.int32_t)(&bounds[0][0]), counted: C.int(counted),
 	}
 	failed := C.int(1)
 	switch codec {

@@ -8,8 +8,9 @@ typedef struct {
 	int bitrate, fps;
 	const int32_t *bounds; // two for each picture: its least and its highest quantizer
 	int now;               // the picture that is encoded
+	int counted;           // so many of the last ones
 
-	int64_t ns;    // out: the CPU time
+	int64_t ns;    // out: the CPU time of those that are counted
 	int64_t bytes; // out: the sum of the encoded pictures
 } work;
 

@@ -11,6 +11,7 @@ static inline int run(work *w, encoder *(*open)(const work *), void (*close)(enc
 	w->bytes = 0;
 	for (int i = 0; i < w->n && bytes >= 0; i++) {
 		w->now = i;
+		if (i == w->n - w->counted) begin = cpu();
 		const uint8_t *y = w->pictures + i * (luma + 2 * chroma);
 		bytes = encode(e, w, i * (1000000000LL / w->fps), i == 0, y, y + luma, y + luma + chroma);
 		w->bytes += bytes;

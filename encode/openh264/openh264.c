@@ -75,7 +75,7 @@ int dw_h264_open(encoder **out, int width, int height, int fps) {
 	return 0;
 }
 
-int dw_h264_quantizer(encoder *e, int quantizer) {
+static int set_quantizer(encoder *e, int quantizer) {
 	SEncParamExt p; // as the library has completed it; otherwise it would begin anew
 	int err = (*e->svc)->GetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
 	if (err) return err;
@@ -84,7 +84,7 @@ int dw_h264_quantizer(encoder *e, int quantizer) {
 	return (*e->svc)->SetOption(e->svc, ENCODER_OPTION_SVC_ENCODE_PARAM_EXT, &p);
 }
 
-static int join(encoder *e, SFrameBSInfo *info, packet *out) {
+static int join(encoder *e, SFrameBSInfo *info, task *t) {
 	size_t size = 0;
 	for (int i = 0; i < info->iLayerNum; i++)
 		for (int n = 0; n < info->sLayerInfo[i].iNalCount; n++) size += info->sLayerInfo[i].pNalLengthInByte[n];
@@ -101,30 +101,38 @@ static int join(encoder *e, SFrameBSInfo *info, packet *out) {
 		memcpy(to, info->sLayerInfo[i].pBsBuf, layer);
 		to += layer;
 	}
-	out->data = e->out;
-	out->size = size;
-	out->key = info->eFrameType == videoFrameTypeIDR;
+	t->data = e->out;
+	t->size = size;
+	t->key = info->eFrameType == videoFrameTypeIDR;
 	return 0;
 }
 
-int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t milliseconds, int key, packet *out) {
-	memset(out, 0, sizeof *out);
+static int encode(encoder *e, task *t) {
+	int err = set_quantizer(e, t->quantizer);
+	if (err) return err;
 	SSourcePicture p = {0};
 	p.iColorFormat = videoFormatI420;
 	p.iPicWidth = e->width;
 	p.iPicHeight = e->height;
-	p.iStride[0] = stride_y;
-	p.iStride[1] = p.iStride[2] = stride_c;
-	p.pData[0] = (unsigned char *)y;
-	p.pData[1] = (unsigned char *)u;
-	p.pData[2] = (unsigned char *)v;
-	p.uiTimeStamp = milliseconds;
-	if (key) (*e->svc)->ForceIntraFrame(e->svc, 1);
+	p.iStride[0] = t->stride_y;
+	p.iStride[1] = p.iStride[2] = t->stride_c;
+	p.pData[0] = (unsigned char *)t->y;
+	p.pData[1] = (unsigned char *)t->u;
+	p.pData[2] = (unsigned char *)t->v;
+	p.uiTimeStamp = t->milliseconds;
+	if (t->force) (*e->svc)->ForceIntraFrame(e->svc, 1);
 	SFrameBSInfo info = {0};
-	int err = (*e->svc)->EncodeFrame(e->svc, &p, &info);
+	err = (*e->svc)->EncodeFrame(e->svc, &p, &info);
 	if (err || info.eFrameType == videoFrameTypeSkip) return err;
-	return join(e, &info, out);
+	return join(e, &info, t);
+}
+
+void dw_h264_encode(void *with) {
+	task *t = with;
+	t->data = NULL;
+	t->size = 0;
+	t->key = 0;
+	t->error = encode(t->e, t);
 }
 
 void dw_h264_close(encoder *e) {

@@ -5,6 +5,7 @@ package openh264
 /*
 #cgo pkg-config: openh264
 #cgo CFLAGS: -O2
+#include <stdlib.h>
 #include "openh264.h"
 */
 import "C"
@@ -12,11 +13,13 @@ import "C"
 import (
 	"fmt"
 	"image"
+	"runtime"
 	"time"
 	"unsafe"
 
 	"deskwhep/capture"
 	"deskwhep/encode/refine"
+	"deskwhep/encode/thread"
 	"deskwhep/encode/yuv"
 )
 
@@ -34,7 +37,9 @@ func Version() string {
 type Encoder struct {
 	bitrate, fps int
 
-	c         *C.encoder // nil before the first picture and after Close
+	c         *C.encoder // nil before the first picture and after Close; c, task and thread belong together
+	task      *C.task
+	thread    *thread.Thread // calls dw_h264_encode with task
 	size      image.Point
 	began     time.Time // of the first picture of this size; zero before
 	last      time.Time // of the last picture
@@ -92,25 +97,34 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 // coded with.
 func (e *Encoder) Bounds() (least, most int) { return e.quantizer, e.quantizer }
 
-func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (out C.packet, err error) {
+func (e *Encoder) encode(p *yuv.Picture, quantizer int, key bool, at time.Time) (*C.task, error) {
 	p.Pad()
 	e.quantizer = quantizer
-	if err := C.dw_h264_quantizer(e.c, C.int(quantizer)); err != 0 {
-		return out, failed("set the quantizer", err)
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	*e.task = C.task{
+		e: e.c, y: plane(&pin, p.Y), u: plane(&pin, p.U), v: plane(&pin, p.V),
+		stride_y: C.int(p.StrideY), stride_c: C.int(p.StrideC),
+		quantizer: C.int(quantizer), milliseconds: C.int64_t(at.Sub(e.began).Milliseconds()),
 	}
-	var force C.int
 	if key {
-		force = 1
+		e.task.force = 1
 	}
-	if err := C.dw_h264_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Milliseconds()), force, &out); err != 0 {
-		return out, failed("encode", err)
+	if err := e.thread.Do(); err != nil {
+		return e.task, fmt.Errorf("OpenH264: encode: %w", err)
+	}
+	if e.task.error != 0 {
+		return e.task, failed("encode", e.task.error)
 	}
 	e.last = at
-	return out, nil
+	return e.task, nil
 }
 
-func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
+// plane is p, pinned, for C.
+func plane(pin *runtime.Pinner, p []byte) *C.uint8_t {
+	pin.Pin(&p[0])
+	return (*C.uint8_t)(&p[0])
+}
 
 // Prepare implements encode.Preparer.
 func (e *Encoder) Prepare(size image.Point) {
@@ -129,6 +143,12 @@ func (e *Encoder) open(size image.Point) error {
 	if err := C.dw_h264_open(&e.c, C.int(size.X+size.X&1), C.int(size.Y+size.Y&1), C.int(e.fps)); err != 0 {
 		return failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), err)
 	}
+	e.task = (*C.task)(C.calloc(1, C.sizeof_task))
+	var err error
+	if e.thread, err = thread.Start(unsafe.Pointer(C.dw_h264_encode), unsafe.Pointer(e.task)); err != nil {
+		e.Close()
+		return fmt.Errorf("OpenH264: %w", err)
+	}
 	e.size, e.began = size, time.Time{}
 	return nil
 }
@@ -142,8 +162,12 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 // Close implements encode.Encoder. It may be called twice.
 func (e *Encoder) Close() error {
 	if e.c != nil {
+		if e.thread != nil {
+			e.thread.End()
+		}
 		C.dw_h264_close(e.c)
-		e.c = nil
+		C.free(unsafe.Pointer(e.task))
+		e.c, e.task, e.thread = nil, nil, nil
 	}
 	return nil
 }

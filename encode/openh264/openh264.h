@@ -4,20 +4,25 @@
 // One OpenH264 encoder. Functions return 0, or the library's error number.
 typedef struct encoder encoder;
 
+int dw_h264_open(encoder **out, int width, int height, int fps);
+
+// A picture in I420, and what becomes of it.
 typedef struct {
+	encoder *e;
+	const uint8_t *y, *u, *v;
+	int stride_y, stride_c;
+	int force;     // it refers to nothing
+	int quantizer; // 0 to 51
+	int64_t milliseconds;
+
+	int error;   // out: 0, or the library's number
 	void *data;  // the encoder's, until the next call
 	size_t size; // 0: the picture was dropped
 	int key;
-} packet;
+} task;
 
-int dw_h264_open(encoder **out, int width, int height, int fps);
-
-// Sets the quantizer, 0 to 51, of the pictures that follow.
-int dw_h264_quantizer(encoder *e, int quantizer);
-
-// Encodes an I420 picture. Nothing that y, u or v point to is kept.
-int dw_h264_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t milliseconds, int key, packet *out);
+// Encodes a task's picture. Nothing that it points to is kept.
+void dw_h264_encode(void *task);
 
 void dw_h264_close(encoder *e);
 

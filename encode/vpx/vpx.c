@@ -2,6 +2,8 @@
 
 #include "vpx.h"
 
+#include "balance.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@ struct encoder {
 	int speed;  // of VP8
 	int mapped; // an active map is in force
 	int spare;  // the last picture was one
+	balance *balance; // of VP9
 };
 
 static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
@@ -87,7 +90,9 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 		free(e);
 		return why(NULL, err);
 	}
-	if ((err = vp9 ? set_vp9(&e->ctx) : set_vp8(&e->ctx))) {
+	if (!(err = vp9 ? set_vp9(&e->ctx) : set_vp8(&e->ctx)) && vp9 && !(e->balance = dw_balance_new(width, height)))
+		err = VPX_CODEC_MEM_ERROR;
+	if (err) {
 		dw_vpx_close(e);
 		return why(NULL, err);
 	}
@@ -100,7 +105,7 @@ const char *dw_vpx_bitrate(encoder *e, int kbps) {
 	return why(&e->ctx, vpx_codec_enc_config_set(&e->ctx, &e->cfg));
 }
 
-const char *dw_vpx_quantizers(encoder *e, int min, int max) {
+static const char *quantizers(encoder *e, int min, int max) {
 	if ((int)e->cfg.rc_min_quantizer == min && (int)e->cfg.rc_max_quantizer == max) return NULL;
 	e->cfg.rc_min_quantizer = min;
 	e->cfg.rc_max_quantizer = max;
@@ -128,40 +133,59 @@ static vpx_enc_frame_flags_t references(const encoder *e, kind kind) {
 	}
 }
 
-const char *dw_vpx_encode(encoder *e, const uint8_t *y, const uint8_t *u, const uint8_t *v,
-	int stride_y, int stride_c, int64_t pts, unsigned long duration, kind kind, uint8_t *map, packet *out) {
+static const char *encode(encoder *e, task *t) {
 	vpx_codec_err_t err;
-	memset(out, 0, sizeof *out);
-	if ((err = speed(e, kind))) return why(&e->ctx, err);
-	if (map || e->mapped) {
-		vpx_active_map_t active = {map, (e->cfg.g_h + 15) / 16, (e->cfg.g_w + 15) / 16};
+	const char *failed = quantizers(e, t->least, t->most);
+	if (failed) return failed;
+	if ((err = speed(e, t->kind))) return why(&e->ctx, err);
+	if (t->map || e->mapped) {
+		vpx_active_map_t active = {t->map, (e->cfg.g_h + 15) / 16, (e->cfg.g_w + 15) / 16};
 		if ((err = vpx_codec_control(&e->ctx, VP8E_SET_ACTIVEMAP, &active))) return why(&e->ctx, err);
-		e->mapped = map != NULL;
+		e->mapped = t->map != NULL;
 	}
-	vpx_image_t *image = vpx_img_wrap(&e->image, VPX_IMG_FMT_I420, e->cfg.g_w, e->cfg.g_h, 1, (unsigned char *)y);
+	vpx_image_t *image = vpx_img_wrap(&e->image, VPX_IMG_FMT_I420, e->cfg.g_w, e->cfg.g_h, 1, t->y);
 	if (!image) return "picture size";
-	image->planes[VPX_PLANE_U] = (unsigned char *)u;
-	image->planes[VPX_PLANE_V] = (unsigned char *)v;
-	image->stride[VPX_PLANE_Y] = stride_y;
-	image->stride[VPX_PLANE_U] = image->stride[VPX_PLANE_V] = stride_c;
+	image->planes[VPX_PLANE_U] = (unsigned char *)t->u;
+	image->planes[VPX_PLANE_V] = (unsigned char *)t->v;
+	image->stride[VPX_PLANE_Y] = t->stride_y;
+	image->stride[VPX_PLANE_U] = image->stride[VPX_PLANE_V] = t->stride_c;
 	image->cs = VPX_CS_BT_601;
 	image->range = VPX_CR_STUDIO_RANGE;
-	err = vpx_codec_encode(&e->ctx, image, pts, duration, references(e, kind), VPX_DL_REALTIME);
+	err = vpx_codec_encode(&e->ctx, image, t->pts, t->duration, references(e, t->kind), VPX_DL_REALTIME);
 	memset(image->planes, 0, sizeof image->planes);
 	if (err) return why(&e->ctx, err);
 
 	const vpx_codec_cx_pkt_t *p;
 	for (vpx_codec_iter_t it = NULL; (p = vpx_codec_get_cx_data(&e->ctx, &it));) {
 		if (p->kind != VPX_CODEC_CX_FRAME_PKT) continue;
-		out->data = p->data.frame.buf;
-		out->size = p->data.frame.sz;
-		e->spare = kind == SPARE;
-		out->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
+		t->data = p->data.frame.buf;
+		t->size = p->data.frame.sz;
+		e->spare = t->kind == SPARE;
+		t->key = (p->data.frame.flags & VPX_FRAME_IS_KEY) != 0;
 	}
-	return why(&e->ctx, vpx_codec_control(&e->ctx, VP8E_GET_LAST_QUANTIZER_64, &out->quantizer));
+	return why(&e->ctx, vpx_codec_control(&e->ctx, VP8E_GET_LAST_QUANTIZER_64, &t->quantizer));
+}
+
+void dw_vpx_encode(void *with) {
+	task *t = with;
+	encoder *e = t->e;
+	t->data = NULL;
+	t->size = 0;
+	t->key = 0;
+	if (!e->balance || !t->rects) {
+		t->error = encode(e, t);
+		return;
+	}
+	for (int i = 0; i < t->rects; i++) {
+		const rect *r = &t->changed[i];
+		dw_balance_shift(e->balance, t->y, t->stride_y, r->x0, r->y0, r->x1, r->y1);
+	}
+	t->error = encode(e, t); // libvpx makes a copy of its own
+	dw_balance_restore(e->balance, t->y, t->stride_y, t->size > 0 && t->kind != SPARE);
 }
 
 void dw_vpx_close(encoder *e) {
 	vpx_codec_destroy(&e->ctx);
+	dw_balance_free(e->balance);
 	free(e);
 }

@@ -6,7 +6,7 @@ package vpx
 #cgo pkg-config: vpx
 #cgo CFLAGS: -O3
 #cgo linux LDFLAGS: -Wl,--wrap=vpx_calloc
-#include "balance.h"
+#include <stdlib.h>
 #include "vpx.h"
 #include <vpx/vpx_codec.h>
 */
@@ -16,11 +16,13 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"runtime"
 	"time"
 	"unsafe"
 
 	"deskwhep/capture"
 	"deskwhep/encode/refine"
+	"deskwhep/encode/thread"
 	"deskwhep/encode/yuv"
 )
 
@@ -36,8 +38,10 @@ type Encoder struct {
 	floor  int // of the quantizer while the picture changes
 	ladder refine.Ladder
 
-	c           *C.encoder // nil before the first picture and after Close
-	balance     *C.balance // of VP9; else nil
+	c           *C.encoder // nil before the first picture and after Close; c, task and thread belong together
+	task        *C.task
+	thread      *thread.Thread // calls dw_vpx_encode with task
+	changed     []C.rect       // of task
 	size        image.Point
 	began       time.Time // of the first picture of this size; zero before
 	last        time.Time // of the last picture
@@ -94,15 +98,11 @@ func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 	}
 	active := e.activity.choose(e.size, damage, kind == C.KEY, sharp)
 	share := float64(e.kbps) * 125 * min(at.Sub(e.last).Seconds(), 4/float64(e.fps))
-	if e.balance != nil {
-		for _, r := range damage.Rects(p.Size) {
-			C.dw_balance_shift(e.balance, plane(p.Y), C.int(p.StrideY), C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y))
-		}
+	e.changed = e.changed[:0]
+	for _, r := range damage.Rects(p.Size) {
+		e.changed = append(e.changed, C.rect{C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y)})
 	}
 	out, err := e.encode(p, active, kind, e.floor, e.ceiling(), at)
-	if e.balance != nil { // libvpx has a copy of its own
-		C.dw_balance_restore(e.balance, plane(p.Y), C.int(p.StrideY), boolean(out.size > 0 && kind != C.SPARE))
-	}
 	if err != nil {
 		return nil, false, err
 	}
@@ -123,6 +123,7 @@ func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
 	q := e.ladder.Next(room)
 	active := e.activity.choose(e.size, &capture.Damage{}, false, q)
+	e.changed = e.changed[:0]
 	out, err := e.encode(p, active, C.BASE, q, q, at)
 	if err != nil || out.size == 0 {
 		return nil, true, err
@@ -144,31 +145,38 @@ func (e *Encoder) ceiling() int {
 func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
 
 // encode encodes the active blocks of p, all if active is nil.
-func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (out C.packet, err error) {
+func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (*C.task, error) {
 	e.least, e.most = least, most
-	if why := C.dw_vpx_quantizers(e.c, C.int(least), C.int(most)); why != nil {
-		return out, e.failed("set the quantizer", why)
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	*e.task = C.task{
+		e: e.c, y: plane(&pin, p.Y), u: plane(&pin, p.U), v: plane(&pin, p.V),
+		stride_y: C.int(p.StrideY), stride_c: C.int(p.StrideC),
+		kind: kind, least: C.int(least), most: C.int(most),
+		pts: C.int64_t(at.Sub(e.began).Nanoseconds() * 9 / 100000), duration: C.ulong(90000 / e.fps),
 	}
-	var only *C.uint8_t
 	if active != nil {
-		only = plane(active)
+		e.task._map = plane(&pin, active)
 	}
-	if why := C.dw_vpx_encode(e.c, plane(p.Y), plane(p.U), plane(p.V), C.int(p.StrideY), C.int(p.StrideC),
-		C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps), kind, only, &out); why != nil {
-		return out, e.failed("encode", why)
+	if n := len(e.changed); n > 0 {
+		pin.Pin(&e.changed[0])
+		e.task.changed, e.task.rects = &e.changed[0], C.int(n)
+	}
+	if err := e.thread.Do(); err != nil {
+		return e.task, fmt.Errorf("libvpx %s: encode: %w", e.name, err)
+	}
+	if e.task.error != nil {
+		return e.task, e.failed("encode", e.task.error)
 	}
 	e.last = at
-	return out, nil
+	return e.task, nil
 }
 
-func boolean(b bool) C.int {
-	if b {
-		return 1
-	}
-	return 0
+// plane is p, pinned, for C.
+func plane(pin *runtime.Pinner, p []byte) *C.uint8_t {
+	pin.Pin(&p[0])
+	return (*C.uint8_t)(&p[0])
 }
-
-func plane(p []byte) *C.uint8_t { return (*C.uint8_t)(&p[0]) }
 
 // Prepare implements encode.Preparer.
 func (e *Encoder) Prepare(size image.Point) {
@@ -184,10 +192,11 @@ func (e *Encoder) open(size image.Point) error {
 	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
-	if e.vp9 != 0 {
-		if e.balance = C.dw_balance_new(C.int(size.X), C.int(size.Y)); e.balance == nil {
-			return fmt.Errorf("libvpx %s: out of memory", e.name)
-		}
+	e.task = (*C.task)(C.calloc(1, C.sizeof_task))
+	var err error
+	if e.thread, err = thread.Start(unsafe.Pointer(C.dw_vpx_encode), unsafe.Pointer(e.task)); err != nil {
+		e.Close()
+		return fmt.Errorf("libvpx %s: %w", e.name, err)
 	}
 	e.size, e.began = size, time.Time{}
 	e.activity = newActivity(size)
@@ -209,9 +218,12 @@ func (e *Encoder) SetBitrate(bitsPerSecond int) error {
 // Close implements encode.Encoder. It may be called twice.
 func (e *Encoder) Close() error {
 	if e.c != nil {
+		if e.thread != nil {
+			e.thread.End()
+		}
 		C.dw_vpx_close(e.c)
-		C.dw_balance_free(e.balance)
-		e.c, e.balance = nil, nil
+		C.free(unsafe.Pointer(e.task))
+		e.c, e.task, e.thread = nil, nil, nil
 	}
 	return nil
 }
