@@ -1,7 +1,3 @@
-// Package thread has C work on a thread of its own while the goroutine that
-// waits for it is parked, as it is when it waits for a network. While a call
-// through cgo takes its milliseconds, the runtime looks every 20 to 70 µs whether
-// it has ended, which costs as much as 5 % of the encoding of a picture.
 package thread
 
 /*
@@ -14,31 +10,40 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"syscall"
 	"unsafe"
 )
 
 // Thread is a thread of C that calls one function whenever it is told to.
 type Thread struct {
 	c           *C.thread
-	start, done *os.File    // a byte in start begins a call; one comes out of done when it has ended
-	others      [2]*os.File // their other ends, the thread's
+	start, done syscall.RawConn // a byte into start begins a call; one comes out of done when it has ended
+	ends        []*os.File      // of two pipes: what the thread reads, start, done, what it writes
 }
 
 // Start starts a thread for work, a C function void(void *), and what it is
 // called with, which is C's memory. Somebody must call End.
 func Start(work, with unsafe.Pointer) (*Thread, error) {
 	t := &Thread{}
-	var err error
-	if t.others[0], t.start, err = os.Pipe(); err != nil {
-		return nil, fmt.Errorf("start a thread: %w", err)
+	for range 2 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.close()
+			return nil, fmt.Errorf("start a thread: %w", err)
+		}
+		t.ends = append(t.ends, r, w)
 	}
-	if t.done, t.others[1], err = os.Pipe(); err != nil {
+	var errs [2]error
+	t.start, errs[0] = t.ends[1].SyscallConn()
+	t.done, errs[1] = t.ends[2].SyscallConn()
+	if err := errors.Join(errs[:]...); err != nil {
 		t.close()
 		return nil, fmt.Errorf("start a thread: %w", err)
 	}
 	// Fd makes the thread's ends, and only those, block.
-	t.c = C.dw_thread_start((*[0]byte)(work), with, C.int(t.others[0].Fd()), C.int(t.others[1].Fd()))
+	t.c = C.dw_thread_start((*[0]byte)(work), with, C.int(t.ends[0].Fd()), C.int(t.ends[3].Fd()))
 	if t.c == nil {
 		t.close()
 		return nil, errors.New("there is no thread to be had")
@@ -50,25 +55,43 @@ func Start(work, with unsafe.Pointer) (*Thread, error) {
 // not to be called by two at once. Go's memory that the function uses must be
 // pinned.
 func (t *Thread) Do() error {
-	var b [1]byte
-	if _, err := t.start.Write(b[:]); err != nil {
+	if err := once(t.start.Write, write); err != nil {
 		return fmt.Errorf("tell a thread: %w", err)
 	}
-	if _, err := t.done.Read(b[:]); err != nil {
+	if err := once(t.done.Read, read); err != nil {
 		return fmt.Errorf("wait for a thread: %w", err)
 	}
 	return nil
 }
 
+// once has a byte read or written, and waits until that can be done.
+func once(ready func(func(fd uintptr) bool) error, call func(fd uintptr, b *byte) (int, error)) error {
+	var b byte
+	var n int
+	var err error
+	if gone := ready(func(fd uintptr) bool {
+		for err = syscall.EINTR; err == syscall.EINTR; {
+			n, err = call(fd, &b)
+		}
+		return err != syscall.EAGAIN
+	}); gone != nil {
+		return gone
+	}
+	if err == nil && n == 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // End ends the thread, which is idle, and waits for that.
 func (t *Thread) End() {
-	t.start.Close()
+	t.ends[1].Close()
 	C.dw_thread_join(t.c)
 	t.close()
 }
 
 func (t *Thread) close() {
-	for _, f := range []*os.File{t.start, t.done, t.others[0], t.others[1]} {
-		f.Close() // nil, or closed: an error that does not matter
+	for _, f := range t.ends {
+		f.Close() // nil, or that it is closed already
 	}
 }
