@@ -4,6 +4,11 @@
 #define dw_vpx_bitrate bare_vpx_bitrate
 #define dw_vpx_encode bare_vpx_encode
 #define dw_vpx_close bare_vpx_close
+#define dw_balance_new bare_balance_new
+#define dw_balance_free bare_balance_free
+#define dw_balance_shift bare_balance_shift
+#define dw_balance_restore bare_balance_restore
+#include "../vpx/balance.c"
 #include "../vpx/vpx.c"
 
 #include "run.h"
