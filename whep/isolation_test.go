@@ -280,6 +280,42 @@ func TestViewerThatVanishes(t *testing.T) {
 	s.check(t, 1)
 }
 
+// TestOutage has one viewer lose more than can be repaired in a second, right after
+// a key frame that it asked for, so that the next one is late: until then it is sent
+// nothing that it could not decode, and then all again.
+func TestOutage(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	s := startScene(t, encodetest.New(20000, 12000)) // 3 Mbit/s
+	r := startRelay(t, s.udp(), linkTo{delay: pathDelay}, 1)
+	bad := follow(t, s.url, r.via)
+	eventually(t, "the bad viewer is served", func() bool { return bad.seen().Decoded > 0 })
+	s.pass(t, time.Second)
+	s.count(t)
+	before := bad.seen()
+	bad.send(t, &rtcp.PictureLossIndication{MediaSSRC: bad.ssrc()})
+	eventually(t, "the key frame comes", func() bool { return bad.seen().Keys > before.Keys })
+	r.dead.Store(true)
+	s.pass(t, 500*time.Millisecond)
+	r.dead.Store(false)
+	eventually(t, "another key frame comes", func() bool { return bad.seen().Keys > before.Keys+1 })
+	v := s.bad(t)
+	if v.Dropped < 5 || v.Repaired > 0 {
+		t.Errorf("%+v", v)
+	}
+	from := bad.seen()
+	s.pass(t, 2*time.Second)
+	end := s.hub.Status().Units
+	s.check(t, 0)
+	eventually(t, "the bad viewer has seen the last picture", func() bool { return bad.seen().Last >= int64(end)-1 })
+	if saw := bad.seen(); saw.Skipped > from.Skipped {
+		t.Errorf("%+v, and before that %+v", saw, from)
+	}
+	if last := s.bad(t); last.Dropped > v.Dropped {
+		t.Errorf("%+v", last)
+	}
+	s.tell(t, bad.seen())
+}
+
 // TestNarrowPath has one viewer behind a path that carries a third of the
 // stream, with a short queue. It must still be shown pictures, and nobody else
 // may notice.

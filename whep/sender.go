@@ -155,12 +155,15 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 	if o.closed {
 		return next
 	}
+	if _, forGood := o.track.misses(); forGood {
+		o.ahead()
+	}
 	o.fetch(now)
 	if !o.retry.IsZero() && !now.Before(o.retry) {
 		o.retry = time.Time{}
 		o.viewer.RequestKeyframe("no room")
 	}
-	if len(o.queue) == 0 && !o.track.misses() {
+	if !o.waits() {
 		return o.idle()
 	}
 	e := o.estimate()
@@ -171,13 +174,19 @@ func (o *outlet) turn(now time.Time) (next time.Time) {
 			break
 		}
 	}
-	if len(o.queue) == 0 && !o.track.misses() {
+	if !o.waits() {
 		return o.idle()
 	}
 	if len(o.queue) > 0 {
 		o.waited.Store(int64(now.Sub(o.queue[0].since)))
 	}
 	return now.Add(tick)
+}
+
+// waits tells whether a picture waits, or a repair.
+func (o *outlet) waits() bool {
+	repairs, _ := o.track.misses()
+	return repairs || len(o.queue) > 0
 }
 
 // idle is the end of a turn after which nothing waits.
@@ -197,10 +206,8 @@ func (o *outlet) passes(bytes int) bool {
 // frame, and tells whether there is more: either it may not leave now, or row is 0
 // and it is a picture's turn.
 func (o *outlet) repair() (more bool) {
-	if len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key || !o.track.misses() {
-		return false
-	}
-	return o.track.repair(o.mayRepair)
+	repairs, _ := o.track.misses()
+	return repairs && !(len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key) && o.track.repair(o.mayRepair)
 }
 
 // passesRepair is passes for repairs.
@@ -269,13 +276,8 @@ func (o *outlet) fetch(now time.Time) {
 		return
 	}
 	most := queueMost
-	for i := len(o.queue) - 1; i >= begun; i-- {
-		if o.queue[i].Key { // what is before it comes too late
-			o.dropped.Add(uint64(i - begun))
-			o.queue = slices.Delete(o.queue, begun, i)
-			wait, most = now.Sub(o.queue[begun].since), queueKeyed
-			break
-		}
+	if o.pass(begun) { // what is before it comes too late
+		wait, most = now.Sub(o.queue[begun].since), queueKeyed
 	}
 	if now.Sub(o.keyed) < queueKeyed {
 		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
@@ -287,6 +289,31 @@ func (o *outlet) fetch(now time.Time) {
 		o.drop(begun)
 		o.slow = now
 		o.viewer.RequestKeyframe("slow")
+	}
+}
+
+// pass drops what waits before the last key frame in the queue, but for its first n
+// pictures, and tells whether there is a key frame behind them.
+func (o *outlet) pass(n int) bool {
+	for i := len(o.queue) - 1; i >= n; i-- {
+		if o.queue[i].Key {
+			o.dropped.Add(uint64(i - n))
+			o.queue = slices.Delete(o.queue, n, i)
+			return true
+		}
+	}
+	return false
+}
+
+// ahead drops what the viewer cannot decode any more, up to the next key frame,
+// also what has begun.
+func (o *outlet) ahead() {
+	if o.sent > 0 {
+		o.dropped.Add(1)
+		o.queue, o.sent = slices.Delete(o.queue, 0, 1), 0
+	}
+	if !o.pass(0) {
+		o.drop(0)
 	}
 }
 
