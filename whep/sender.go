@@ -22,9 +22,10 @@ const (
 	stallMost  = 16 * time.Second
 	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
 	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
-	leanLeast  = time.Second / 2        // for so long
-	leanMost   = 15 * time.Second       // at least, unless the path carries much more than it is sent
-	leanRoom   = 2                      // so many times; less than half of a stream is in its top layer
+	leanLeast  = time.Second / 2        // for so long at least, and until the path is not overused any more
+	leanRoom   = 2                      // and carries so many times what it is sent; less than half of a stream is in its top layer;
+	leanFirst  = 4 * time.Second        // or for so long,
+	leanMost   = 16 * time.Second       // and longer, at most so long, where that soon proved to be too early
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
@@ -132,8 +133,10 @@ type outlet struct {
 	stalled time.Duration // the last wait before that
 	bytes   int           // of pictures since counted
 	counted time.Time
-	rate    float64   // of pictures before counted, bits per second
-	thinned time.Time // when a picture last waited too long; zero while the top layer is there
+	rate    float64       // of pictures before counted, bits per second
+	thinned time.Time     // when a picture last waited too long; zero while the top layer is there
+	whole   time.Time     // since when it was there again
+	patient time.Duration // how long no picture must have waited before it is there again
 }
 
 type waiting struct {
@@ -235,13 +238,16 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 	switch {
 	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
 		if o.thinned.IsZero() {
+			if o.patient = min(2*o.patient, leanMost); o.patient == 0 || now.Sub(o.whole) > leanMost {
+				o.patient = leanFirst
+			}
 			o.viewer.SetLayers(encode.TopLayer - 1)
 			o.lean.Store(true)
 		}
 		o.thinned = now
-	case o.thinned.IsZero():
-	case passed > leanMost, passed > leanLeast && e.Target > leanRoom*e.Arriving:
-		o.thinned = time.Time{}
+	case o.thinned.IsZero(), e.Congested: // then it is paced below what the whole stream needs
+	case passed > o.patient, passed > leanLeast && e.Target > leanRoom*e.Arriving:
+		o.thinned, o.whole = time.Time{}, now
 		o.viewer.SetLayers(encode.TopLayer)
 		o.lean.Store(false)
 	}
