@@ -51,7 +51,7 @@ type RetransmissionConfig struct {
 type Retransmission struct {
 	interceptor.NoOp
 	cfg   RetransmissionConfig
-	asked atomic.Bool // for repairs, at some time, of which some wait or never come
+	asked atomic.Bool // repairs waited at some time, or something was missed for good
 
 	mu      sync.Mutex
 	streams map[uint32]*repairs // by media SSRC
