@@ -141,8 +141,9 @@ func TestNarrowPathInChromium(t *testing.T) {
 			if n := end[1].FramesDecoded - back[1].FramesDecoded; bad().Lean || n < 50 {
 				t.Errorf("on a wide path again %d of 60 pictures were decoded; %+v", n, bad())
 			}
-			if end[1].PliCount > 0 || end[1].KeyFramesDecoded > wider[1].KeyFramesDecoded || end[1].FreezeCount-wider[1].FreezeCount > end[0].FreezeCount-wider[0].FreezeCount {
-				t.Errorf("the top layer's return was not smooth: %+v, and before that %+v", end[1], wider[1])
+			calm := end[0].FreezeCount == wider[0].FreezeCount // on a busy machine both freeze
+			if c, was := end[1], wider[1]; c.PliCount > was.PliCount || c.KeyFramesDecoded > was.KeyFramesDecoded || calm && c.FreezeCount > was.FreezeCount {
+				t.Errorf("the top layer's return was not smooth: %+v, and before that %+v", c, was)
 			}
 			good := server.ViewerStatus()[0]
 			if c := end[0]; c.PacketsLost > 0 || c.PliCount > 0 || good.Dropped > 0 || good.Lean || sent.Keys-first.Keys > 1+uint64(lasted/(2*time.Second)) {
