@@ -22,9 +22,9 @@ const (
 	stallMost  = 16 * time.Second
 	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
 	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
-	leanLeast  = time.Second / 2        // for so long at least, and until the path is not overused any more
-	leanRoom   = 2                      // and carries so many times what it is sent; less than half of a stream is in its top layer;
-	leanFirst  = 4 * time.Second        // or for so long,
+	leanLeast  = time.Second / 2        // for so long at least, and until the path
+	leanRoom   = 2                      // carries so many times what it is sent; less than half of a stream is in its top layer;
+	leanFirst  = 4 * time.Second        // or for so long, if the path is not overused any more: then the whole stream is not paced below its rate,
 	leanMost   = 16 * time.Second       // and longer, at most so long, where that soon proved to be too early
 )
 
@@ -245,8 +245,8 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 			o.lean.Store(true)
 		}
 		o.thinned = now
-	case o.thinned.IsZero(), e.Congested: // then it is paced below what the whole stream needs
-	case passed > o.patient, passed > leanLeast && e.Target > leanRoom*e.Arriving:
+	case o.thinned.IsZero():
+	case passed > o.patient && !e.Congested, passed > leanLeast && e.Target > leanRoom*max(e.Arriving, o.rate):
 		o.thinned, o.whole = time.Time{}, now
 		o.viewer.SetLayers(encode.TopLayer)
 		o.lean.Store(false)
