@@ -175,14 +175,16 @@ func keep(t testing.TB, name string, png []byte) {
 }
 
 // plainWHEP is a function that plays an endpoint in a video element by a plain
-// WHEP exchange; it gives { pc, location }.
-const plainWHEP = `async (video, endpoint) => {
+// WHEP exchange; it gives { pc, location }. With a port, media goes there over UDP.
+const plainWHEP = `async (video, endpoint, port) => {
 	const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
 	pc.addTransceiver("video", { direction: "recvonly" });
 	pc.ontrack = ({ track }) => video.srcObject = new MediaStream([track]);
 	await pc.setLocalDescription();
 	const answer = await fetch(endpoint, { method: "POST", headers: { "Content-Type": "application/sdp" }, body: pc.localDescription.sdp });
-	await pc.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+	let sdp = await answer.text();
+	if (port) sdp = sdp.replace(/^a=candidate:\S+ \d+ tcp .*\r?\n/gmi, "").replace(/^(a=candidate:\S+ \d+ udp \d+ \S+) \d+ /gmi, "$1 " + port + " ");
+	await pc.setRemoteDescription({ type: "answer", sdp });
 	return { pc, location: answer.headers.get("Location") };
 }`
 

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"image"
 	"io"
 	"log/slog"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/chromedp/chromedp"
 
 	"deskwhep/capture"
 	"deskwhep/capture/card"
@@ -19,12 +16,12 @@ import (
 	"deskwhep/whep/player"
 )
 
-// cardStream streams the test card in one codec until the test ends.
+// cardStream streams a film on the test card in one codec until the test ends.
 func cardStream(t *testing.T, codec encode.Codec, size image.Point) *encode.Stream {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	const fps = 20
 	open := func(context.Context) (capture.Source, error) {
-		return card.New(card.Options{Size: size, FPS: fps, Reason: func() string { return "A test is watching." }}), nil
+		return film{card.New(card.Options{Size: size, FPS: fps, Reason: func() string { return "A test is watching." }})}, nil
 	}
 	feed := capture.NewFeed(capture.FeedConfig{Open: open, FPS: fps, Linger: time.Second, Log: log,
 		Card: func(image.Point, func() string) capture.Source { s, _ := open(t.Context()); return s }})
@@ -67,41 +64,14 @@ func TestLayersInChromium(t *testing.T) {
 				c.Streams = map[string]whep.Stream{"card": slow.Stream, "slow": slow}
 				c.Pages = player.Handler()
 			})
-			v := tab()
-			page := fmt.Sprintf("http://%s/player/whep.js", server.Addr()) // for its origin
-			if _, err := chromedp.Run(v, chromedp.Navigate(page)); err != nil {
-				t.Fatal(err)
-			}
-			evaluate[bool](t, v, `(async () => {
-				window.players = [];
-				for (const name of ["card", "slow"]) {
-					const video = document.createElement("video");
-					video.muted = video.autoplay = true;
-					document.body.append(video);
-					players.push(await (`+plainWHEP+`)(video, "/whep/" + name));
-				}
-				window.measure = () => Promise.all(players.map(async ({ pc }) => {
-					for (const r of (await pc.getStats()).values()) if (r.type === "inbound-rtp" && r.kind === "video") return r;
-					return {};
-				}));
-				return true;
-			})()`)
-			type counts struct {
-				FramesReceived, FramesDecoded, KeyFramesDecoded int
-				PacketsLost, PliCount, NackCount                int
-			}
-			measure := func() [2]counts { return evaluate[[2]counts](t, v, `measure()`) }
-			eventually(t, "both play", func() bool {
-				c := measure()
-				return c[0].FramesDecoded > 20 && c[1].FramesDecoded > 20
-			})
+			measure := playBoth(t, tab(), server, [2]string{"/whep/card", "/whep/slow"}, 0)
 			viewer := <-slow.viewer
 			begin := measure()
 			var all, some [encode.TopLayer + 1]int // frames of both, by the highest layer
 			for _, highest := range []uint8{0, encode.TopLayer, 0, encode.TopLayer, 0} {
 				viewer.SetLayers(highest)
 				before := measure()
-				var now [2]counts
+				var now [2]inbound
 				eventually(t, "40 frames", func() bool { now = measure(); return now[0].FramesDecoded >= before[0].FramesDecoded+40 })
 				all[highest] += now[0].FramesDecoded - before[0].FramesDecoded
 				some[highest] += now[1].FramesDecoded - before[1].FramesDecoded
@@ -112,7 +82,7 @@ func TestLayersInChromium(t *testing.T) {
 			if top := encode.TopLayer; some[top] < all[top]*9/10 || some[top] > all[top]*11/10 {
 				t.Errorf("with all layers %d of %d frames were decoded", some[top], all[top])
 			}
-			var end [2]counts
+			var end [2]inbound
 			eventually(t, "what was received is decoded", func() bool {
 				end = measure()
 				return end[0].FramesReceived <= end[0].FramesDecoded+2 && end[1].FramesReceived <= end[1].FramesDecoded+2

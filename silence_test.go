@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,11 +14,12 @@ import (
 	"slices"
 	"sort"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"deskwhep/whep/relaytest"
 )
 
 // paths is a site whose HTTP goes to a program as it is, while each session's
@@ -27,17 +28,10 @@ type paths struct {
 	url string
 
 	mu     sync.Mutex
-	events []string     // "POST" with the answer 201, "DELETE"
-	list   []*mediaPath // of the POSTs, in order
+	events []string           // "POST" with the answer 201, "DELETE"
+	list   []*relaytest.Relay // of the POSTs, in order
 	hold   chan struct{}
 	gone   bool // POSTs are refused as in a full house
-}
-
-// mediaPath relays datagrams between a browser and the program until the test ends.
-type mediaPath struct {
-	dead    atomic.Bool // nothing passes
-	browser atomic.Pointer[net.UDPAddr]
-	outside *net.UDPConn
 }
 
 func startPaths(t testing.TB, to string) *paths {
@@ -58,8 +52,8 @@ func startPaths(t testing.TB, to string) *paths {
 			case r.Request.Method == http.MethodDelete:
 				p.note("DELETE", nil)
 			case r.Request.Method == http.MethodPost && r.StatusCode == http.StatusCreated:
-				one := startPath(t, media)
-				if err := one.rewrite(r); err != nil {
+				one := relaytest.Start(t, media, relaytest.Link{}, 1)
+				if err := rewrite(r, one.Port); err != nil {
 					return err
 				}
 				p.note("POST", one)
@@ -93,7 +87,7 @@ func startPaths(t testing.TB, to string) *paths {
 	return p
 }
 
-func (p *paths) note(event string, one *mediaPath) {
+func (p *paths) note(event string, one *relaytest.Relay) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.events = append(p.events, event)
@@ -108,7 +102,7 @@ func (p *paths) seen() []string {
 	return slices.Clone(p.events)
 }
 
-func (p *paths) path(i int) *mediaPath {
+func (p *paths) path(i int) *relaytest.Relay {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.list[i]
@@ -127,64 +121,18 @@ var (
 	candidateUDP = regexp.MustCompile(`(?mi)^(a=candidate:\S+ \d+ udp \d+ \S+) \d+ `)
 )
 
-// rewrite lets an answer name this path, and no other.
-func (p *mediaPath) rewrite(r *http.Response) error {
+// rewrite lets an answer name the port of a path, and no other.
+func rewrite(r *http.Response, port uint16) error {
 	answer, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
 	}
-	_, port, err := net.SplitHostPort(p.outside.LocalAddr().String())
-	if err != nil {
-		return err
-	}
 	answer = candidateTCP.ReplaceAll(answer, nil)
-	answer = candidateUDP.ReplaceAll(answer, []byte("${1} "+port+" "))
+	answer = candidateUDP.ReplaceAll(answer, fmt.Appendf(nil, "${1} %d ", port))
 	r.Body = io.NopCloser(bytes.NewReader(answer))
 	r.ContentLength = int64(len(answer))
 	r.Header.Del("Content-Length")
 	return nil
-}
-
-func startPath(t testing.TB, server *net.UDPAddr) *mediaPath {
-	outside, err := net.ListenUDP("udp", nil) // on each address that the answer names
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	inside, err := net.DialUDP("udp4", nil, server)
-	if err != nil {
-		t.Error(err)
-		return nil
-	}
-	p := &mediaPath{outside: outside}
-	var running sync.WaitGroup
-	running.Go(func() {
-		buf := make([]byte, 2000)
-		for {
-			n, from, err := outside.ReadFromUDP(buf)
-			if err != nil {
-				return
-			}
-			p.browser.Store(from)
-			if !p.dead.Load() {
-				_, _ = inside.Write(buf[:n])
-			}
-		}
-	})
-	running.Go(func() {
-		buf := make([]byte, 2000)
-		for {
-			n, err := inside.Read(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if to := p.browser.Load(); err == nil && to != nil && !p.dead.Load() {
-				_, _ = outside.WriteToUDP(buf[:n], to)
-			}
-		}
-	})
-	t.Cleanup(func() { outside.Close(); inside.Close(); running.Wait() })
-	return p
 }
 
 // playsOn waits until the page shows pictures that are newer than now.
@@ -214,7 +162,7 @@ func TestSilentPath(t *testing.T) {
 	playsOn(t, tab)
 	noteStates(t, tab)
 	begun := time.Now()
-	site.path(0).dead.Store(true)
+	site.path(0).Dead.Store(true)
 	eventually(t, "the first session is ended", func() bool { return slices.Contains(site.seen(), "DELETE") })
 	t.Logf("the second session took over after %.2f s", time.Since(begun).Seconds())
 	playsOn(t, tab)
@@ -244,9 +192,9 @@ func TestSilenceThatEnds(t *testing.T) {
 
 	hold := make(chan struct{})
 	site.change(hold, false)
-	site.path(0).dead.Store(true)
+	site.path(0).Dead.Store(true)
 	eventually(t, "a second session is asked for", func() bool { return slices.Contains(site.seen(), "held") })
-	site.path(0).dead.Store(false)
+	site.path(0).Dead.Store(false)
 	playsOn(t, tab)
 	close(hold)
 	eventually(t, "the second session is ended", func() bool { return slices.Contains(site.seen(), "DELETE") })
@@ -280,7 +228,7 @@ func TestSilenceInTheBackground(t *testing.T) {
 		} else {
 			site.change(nil, true)
 		}
-		site.path(0).dead.Store(true)
+		site.path(0).Dead.Store(true)
 		eventually(t, "the first session is ended", func() bool { return slices.Contains(site.seen(), "DELETE") })
 		site.change(nil, false)
 		playsOn(t, tab)
@@ -309,7 +257,7 @@ func BenchmarkSilentPath(b *testing.B) {
 			return true;
 		})()`)
 		playsOn(b, tab)
-		site.path(0).dead.Store(true)
+		site.path(0).Dead.Store(true)
 		eventually(b, "the first session is ended", func() bool { return slices.Contains(site.seen(), "DELETE") })
 		playsOn(b, tab)
 		outages = append(outages, evaluate[float64](b, tab, `gap`)/1000)

@@ -19,6 +19,7 @@ const (
 	heavyMost  = 10   // packets that may be missing
 	lossNarrow = 0.30 // with any queue
 	lossGood   = 0.02
+	pathDead   = 300 * time.Millisecond // a narrow path carries something in this time
 	backOff    = 0.85
 	growth     = 0.08 // per second
 	growthFree = 0.5  // per second, when the path has not been overused lately
@@ -57,11 +58,27 @@ type feedback struct {
 	bytes            int
 	delay, least     time.Duration // the sum of the delays, and the smallest
 	from, to         time.Duration // the first and the last arrival by the viewer's clock
+	run              int           // packets that are missing since the last one that arrived
+	runFrom          time.Duration // when the first of them left
+}
+
+// lose adds a packet that left at a time by our clock and did not arrive. What is
+// lost while the path is dead tells nothing of what it carries otherwise.
+func (f *feedback) lose(left time.Duration) {
+	if f.run == 0 {
+		f.runFrom = left
+	}
+	f.run++
+	f.missing++
 }
 
 // add adds a packet that left at a time by our clock and arrived at another by
-// the viewer's.
+// the viewer's. Packets are added in the order in which they left.
 func (f *feedback) add(bytes int, left, at time.Duration) {
+	if f.run > 0 && left-f.runFrom > pathDead {
+		f.missing -= f.run
+	}
+	f.run = 0
 	delay := at - left
 	if f.arrived == 0 || delay < f.least {
 		f.least = delay

@@ -37,7 +37,7 @@ func (l *link) run(from, d time.Duration, bits float64) (until time.Duration) {
 		for sent := 0; sent < size; sent += packet {
 			l.free = max(l.free, now)
 			if l.free-now > l.depth || l.random.Float64() < l.loss {
-				l.f.missing++
+				l.f.lose(now)
 				continue
 			}
 			l.free += time.Duration(packet * 8 / l.rate * 1e9)
@@ -109,6 +109,23 @@ func TestStalledLink(t *testing.T) {
 	now = l.run(now+stall, 2*time.Second, 3e6)
 	if e := l.estimate.snapshot(now); e.Target < 2.5e6 {
 		t.Errorf("after a stall of a path that carries 50 Mbit/s the estimate is %+v", e)
+	}
+}
+
+// A path that loses all for a while, as where a player changes its network, carries
+// what it did before.
+func TestDeadLink(t *testing.T) {
+	for _, dead := range []time.Duration{400 * time.Millisecond, 2 * time.Second} {
+		l := newLink(100e6, 50e6)
+		now := l.run(0, 5*time.Second, 3e6)
+		for end := now + dead; now < end; now += 10 * time.Millisecond {
+			l.f.lose(now) // nothing comes that could be told of
+		}
+		l.last = now
+		now = l.run(now, 5*time.Second, 3e6)
+		if e := l.estimate.snapshot(now); e.Congested || e.Target < 50e6 {
+			t.Errorf("%v without any packet made %+v", dead, e)
+		}
 	}
 }
 

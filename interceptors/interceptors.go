@@ -16,7 +16,7 @@ import (
 type Config struct {
 	// Keyframe is called when only a key frame of the encoder helps the
 	// viewer: with "pli" or "fir" when it asks for one, with "lost" when it
-	// misses packets that are not kept any more.
+	// misses packets that will not be repaired.
 	Keyframe func(reason string)
 
 	// Repeated is called when a request for a key frame, with the same reasons,
@@ -93,8 +93,13 @@ func (v *Viewer) request(ssrc uint32, reason string) {
 // Keyframe tells that the next packet of a stream begins a key frame.
 func (v *Viewer) Keyframe(ssrc uint32) { v.retransmission.Keyframe(ssrc) }
 
-// Misses tells whether repairs wait; see Retransmission.Misses.
-func (v *Viewer) Misses(ssrc uint32) bool { return v.retransmission.Misses(ssrc) }
+// Spare tells that the next packet of a stream begins a picture that nothing
+// refers to.
+func (v *Viewer) Spare(ssrc uint32) { v.retransmission.Spare(ssrc) }
+
+// Misses tells whether repairs wait, and whether something is missed for good; see
+// Retransmission.Misses.
+func (v *Viewer) Misses(ssrc uint32) (repairs, forGood bool) { return v.retransmission.Misses(ssrc) }
 
 // Repair sends repairs that wait; see Retransmission.Repair.
 func (v *Viewer) Repair(ssrc uint32, pass func(bytes int) bool) (more bool) {

@@ -37,12 +37,14 @@ type repairs struct {
 	w              interceptor.RTPWriter
 	began          time.Time
 
-	waits atomic.Bool // queue may have something
+	waits  atomic.Bool // queue may have something
+	broken atomic.Bool // the viewer misses for good what others refer to; written under mu
 
 	mu          sync.Mutex // guards below
 	queue       []uint16   // packets whose repairs wait; at most historySize
 	slots       []slot
 	wasRepaired numbers
+	spare       numbers // packets of spare pictures
 	started     bool
 	next        uint16 // sequence number after the newest
 	nextRTX     uint16
@@ -55,6 +57,9 @@ type repairs struct {
 	keyTimestamp   uint32
 	keyRepeated    bool
 	keyWhole       bool // all of it was sent
+
+	spareNext, spared bool
+	spareTimestamp    uint32 // of the last spare picture
 
 	sent, counted uint64  // payload bytes in all, and those that have given budget
 	budget, most  float64 // bytes left for repairs, and the most that may be saved up
@@ -104,10 +109,15 @@ func (s *repairs) remember(h *rtp.Header, payload []byte) {
 		data: unsafe.SliceData(payload), size: uint16(len(payload)), timestamp: h.Timestamp, seq: h.SequenceNumber, marker: h.Marker,
 	}
 	s.wasRepaired.set(h.SequenceNumber, false)
+	if s.spareNext {
+		s.spareNext, s.spared, s.spareTimestamp = false, true, h.Timestamp
+	}
+	s.spare.set(h.SequenceNumber, s.spared && h.Timestamp == s.spareTimestamp)
 	if s.keyNext {
 		s.keyNext, s.keyed, s.keyRepeated = false, true, false
 		s.key, s.keyTimestamp = h.SequenceNumber, h.Timestamp
 		s.queue = s.queue[:0] // older than this one
+		s.broken.Store(false)
 	}
 	if s.next-s.key > historySize+memorySize { // numbers wrap; what is older than it is not kept either
 		s.keyed = false
@@ -132,14 +142,15 @@ func (s *repairs) template(h *rtp.Header) {
 }
 
 // repair answers the entries of a NACK at now, which is time since began. lost
-// means that only a key frame helps the viewer.
+// means that from now on only a key frame helps the viewer.
 func (s *repairs) repair(entries []byte, now, rtt time.Duration, path float64) (some, lost bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.started {
 		return false, false
 	}
-	s.refill(now, path)
+	second := s.refill(now, path)
+	short := 0 // bytes of packets that were never repaired, for which there is no budget
 	for seq := range nack(entries).most {
 		s.stats.Nacked++
 		switch back := s.next - seq; {
@@ -147,21 +158,38 @@ func (s *repairs) repair(entries []byte, now, rtt time.Duration, path float64) (
 		case s.keyed && seq-s.key >= halfNumbers: // from before the key frame
 		case back > historySize || s.slots[seq%historySize].seq != seq || s.slots[seq%historySize].data == nil || s.refuse:
 			s.stats.Lost++
-			lost = lost || back <= memorySize && !s.wasRepaired.has(seq)
+			lost = lost || back <= memorySize && !s.wasRepaired.has(seq) && !s.spare.has(seq)
+		case s.broken.Load(): // what would be repaired refers to what is not
+			s.stats.Lost++
 		default:
-			some = s.resend(seq, now, rtt) || some
+			p := &s.slots[seq%historySize]
+			sent, refused := s.resend(p, now, rtt)
+			some = some || sent
+			if refused && p.repairs == 0 && !s.spare.has(seq) {
+				short += int(p.size)
+			}
 		}
 	}
-	return some, lost
+	if short > 0 { // a key frame is there sooner than what takes more than a second
+		for _, seq := range s.queue {
+			short += int(s.slots[seq%historySize].size)
+		}
+		lost = lost || float64(short) > second
+	}
+	if !lost || s.broken.Swap(true) {
+		return some, false
+	}
+	s.queue = s.queue[:0]
+	s.waits.Store(false)
+	return false, true
 }
 
-// refill earns budget for what was sent since the last time. path is what a
-// narrow path carries in bytes per second, else 0.
-func (s *repairs) refill(now time.Duration, path float64) {
+// refill earns budget for what was sent since the last time, and tells how much
+// a second's worth is. path is what a narrow path carries in bytes per second,
+// else 0.
+func (s *repairs) refill(now time.Duration, path float64) (second float64) {
+	now = max(now, s.filled)
 	passed := (now - s.filled).Seconds()
-	if passed <= 0 {
-		return
-	}
 	if since := (now - s.measured).Seconds(); since >= 1 { // a frame alone is no rate
 		s.most = max(float64(s.sent-s.earlier)/since/repairShare, repairFloor) // a second's worth
 		s.measured, s.earlier = now, s.sent
@@ -176,31 +204,31 @@ func (s *repairs) refill(now time.Duration, path float64) {
 	}
 	s.budget = min(s.budget+earned, most)
 	s.filled, s.counted = now, s.sent
+	return most
 }
 
 // resend sends a kept packet again, or lets it wait to be sent, unless it just
-// was, or there is no budget.
-func (s *repairs) resend(seq uint16, now, rtt time.Duration) bool {
-	p := &s.slots[seq%historySize]
+// was. It is refused if there is no budget.
+func (s *repairs) resend(p *slot, now, rtt time.Duration) (sent, refused bool) {
 	if p.waits || p.repairs > 0 && micros(now)-p.repaired < micros(rtt+repairAgain) {
-		return false
+		return false, false
 	}
 	// The more often it was repaired, the more must be left for others.
 	if p.repairs == repairsMost || s.budget < float64(p.size)+s.most*float64(p.repairs)/(2*repairsMost) || len(s.queue) == historySize {
 		s.stats.Refused++
-		return false
+		return false, true
 	}
 	p.repairs++
-	s.wasRepaired.set(seq, true)
+	s.wasRepaired.set(p.seq, true)
 	s.budget -= float64(p.size)
 	if !s.hold {
 		s.write(p, now)
-		return true
+		return true, false
 	}
 	p.waits = true
-	s.queue = append(s.queue, seq)
+	s.queue = append(s.queue, p.seq)
 	s.waits.Store(true)
-	return true
+	return true, false
 }
 
 // write writes the repair of a packet.
@@ -246,7 +274,7 @@ func (s *repairs) repeatKeyframe(now, rtt time.Duration, path float64) (recent, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !s.keyed || now-s.keySent > rtt+recentFrame:
+	case !s.keyed || s.broken.Load() || now-s.keySent > rtt+recentFrame:
 		return false, false
 	case s.keyRepeated || s.refuse || !s.keyWhole:
 		return true, false
@@ -255,8 +283,9 @@ func (s *repairs) repeatKeyframe(now, rtt time.Duration, path float64) (recent, 
 	s.stats.Keyframes++
 	s.refill(now, path)
 	for seq := s.key; seq != s.keyEnd; seq++ {
-		if s.slots[seq%historySize].seq == seq {
-			some = s.resend(seq, now, rtt) || some
+		if p := &s.slots[seq%historySize]; p.seq == seq {
+			sent, _ := s.resend(p, now, rtt)
+			some = some || sent
 		}
 	}
 	return true, some

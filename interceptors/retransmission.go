@@ -15,7 +15,7 @@ import (
 // nil. They are called from the goroutine that reads RTCP, and must not block.
 type RetransmissionConfig struct {
 	RTT  func() time.Duration // round trip; zero while unknown
-	Lost func(ssrc uint32)    // a viewer misses what is not kept any more, and was never repaired; only a key frame helps
+	Lost func(ssrc uint32)    // a viewer misses something for good; only a key frame helps
 	Sent func()               // repairs have been written
 	Path func() float64       // bits per second that a narrow path carries; zero while it is not known to be narrow
 
@@ -39,6 +39,10 @@ type RetransmissionConfig struct {
 // paces the stream behind them. What is older than the last key frame is not
 // repaired; see Keyframe.
 //
+// A packet is missed for good if it is not kept any more and was never repaired,
+// or if more is asked for than may be repaired in a second. Then nothing helps
+// but a key frame, and nothing is repaired before that one; but see Spare.
+//
 // Under authenticated encryption two different packets must never have one
 // number. Without RTX a repair is therefore the same packet once more, and
 // streams whose packets carry transport-wide sequence numbers or capture times
@@ -47,7 +51,7 @@ type RetransmissionConfig struct {
 type Retransmission struct {
 	interceptor.NoOp
 	cfg   RetransmissionConfig
-	asked atomic.Bool // for repairs, at some time
+	asked atomic.Bool // repairs waited at some time, or something was missed for good
 
 	mu      sync.Mutex
 	streams map[uint32]*repairs // by media SSRC
@@ -67,7 +71,7 @@ type RepairStats struct {
 	Repaired  uint64 // packets sent again
 	Bytes     uint64 // in their payloads
 	Refused   uint64 // not sent again for want of budget
-	Lost      uint64 // not kept any more
+	Lost      uint64 // not kept any more, or of no use without what is not
 	Keyframes uint64 // requests answered by the packets of a recent key frame
 }
 
@@ -122,6 +126,16 @@ func (r *Retransmission) Keyframe(ssrc uint32) {
 	}
 }
 
+// Spare tells that the next packet of a stream begins a picture that nothing
+// refers to: no key frame is owed for what is missing of it.
+func (r *Retransmission) Spare(ssrc uint32) {
+	if s := r.stream(ssrc); s != nil {
+		s.mu.Lock()
+		s.spareNext = true
+		s.mu.Unlock()
+	}
+}
+
 // RepeatKeyframe answers a request for a key frame that was on its way when the
 // request was made, or shortly before: if less than a round trip and 100 ms ago
 // a packet of a key frame was sent, it sends the key frame again when it is
@@ -139,13 +153,17 @@ func (r *Retransmission) RepeatKeyframe(ssrc uint32) bool {
 	return recent
 }
 
-// Misses tells whether repairs of a stream wait for Repair.
-func (r *Retransmission) Misses(ssrc uint32) bool {
+// Misses tells whether repairs of a stream wait for Repair, and whether something
+// is missed for good: then what is sent before a key frame cannot be decoded.
+func (r *Retransmission) Misses(ssrc uint32) (repairs, forGood bool) {
 	if !r.asked.Load() {
-		return false
+		return false, false
 	}
 	s := r.stream(ssrc)
-	return s != nil && s.waits.Load()
+	if s == nil {
+		return false, false
+	}
+	return s.waits.Load(), s.broken.Load()
 }
 
 // Repair sends repairs of a stream that wait, in the order in which they were
@@ -228,7 +246,10 @@ func (r *Retransmission) look(c control) {
 	if some {
 		r.tell()
 	}
-	if lost && r.cfg.Lost != nil {
-		r.cfg.Lost(media)
+	if lost {
+		r.asked.Store(true)
+		if r.cfg.Lost != nil {
+			r.cfg.Lost(media)
+		}
 	}
 }

@@ -24,7 +24,7 @@ func (l *lines) send(t testing.TB, from uint16, n, size int, extensions ...[]byt
 	}
 	for i := range n {
 		h.SequenceNumber = from + uint16(i)
-		h.Timestamp = uint32(i) * 3000
+		h.Timestamp = uint32(h.SequenceNumber) * 3000
 		h.Marker = i%2 == 1
 		payload := make([]byte, size)
 		binary.BigEndian.PutUint16(payload, h.SequenceNumber)

@@ -152,13 +152,13 @@ func (t *Transport) take(b []byte, now time.Duration) {
 		if p.seq != seq || p.fate == unsent || p.fate == arrived || p.fate == missing && at < 0 {
 			continue
 		}
+		left := now - time.Duration(micros(now)-p.at)*time.Microsecond
 		if at < 0 {
 			p.fate = missing
-			f.missing++
+			f.lose(left)
 			continue
 		}
 		p.fate = arrived
-		left := now - time.Duration(micros(now)-p.at)*time.Microsecond
 		f.add(int(p.size), left, time.Duration(ref)*64*time.Millisecond+at)
 	}
 	t.estimate.take(f, now)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"deskwhep/encode/encodetest"
+	"deskwhep/whep/relaytest"
 )
 
 // notPermitted counts tests that need more than this machine lets them do.
@@ -23,7 +24,7 @@ func startAwayScene(t *testing.T, src *encodetest.Source) (*scene, *network) {
 	}
 	in, n := startAway(t, src)
 	s := &scene{insideServer: in, stop: stream(t, src)}
-	good := startPlayers(t, goodViewers, s.url, n.join(t, linkTo{}))
+	good := startPlayers(t, goodViewers, s.url, n.join(t, relaytest.Link{}))
 	s.good = func() []watched { return good.seen(t) }
 	s.count(t)
 	return s, n
@@ -53,7 +54,7 @@ func TestHardPathsOfNetwork(t *testing.T) {
 	s, n := startAwayScene(t, middling())
 	for _, c := range hardPaths {
 		t.Run(c.name, func(t *testing.T) {
-			c.link.delay = pathDelay
+			c.link.Delay = pathDelay
 			s.count(t)
 			bad := startPlayers(t, 1, s.url, n.join(t, c.link))
 			s.suffer(t, c.least, func() watched { return bad.seen(t)[0] })
@@ -67,7 +68,7 @@ func TestHardPathsOfNetwork(t *testing.T) {
 // the server or back: it plays over TCP.
 func TestUDPBlockedByNetwork(t *testing.T) {
 	s, n := startAwayScene(t, small())
-	bad := startPlayers(t, 1, s.url, n.join(t, linkTo{delay: pathDelay, noUDP: true}))
+	bad := startPlayers(t, 1, s.url, n.join(t, relaytest.Link{Delay: pathDelay, NoUDP: true}))
 	s.pass(t, watchFor)
 	if v := s.bad(t); v.Transport != "tcp4" {
 		t.Errorf("it plays over %s", v.Transport)

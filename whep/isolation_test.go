@@ -9,6 +9,7 @@ import (
 	"github.com/pion/rtcp"
 
 	"deskwhep/encode/encodetest"
+	"deskwhep/whep/relaytest"
 )
 
 const (
@@ -167,17 +168,17 @@ func (s *scene) pass(t *testing.T, d time.Duration) {
 // pathDelay besides.
 var hardPaths = []struct {
 	name  string
-	link  linkTo
+	link  relaytest.Link
 	least float64 // share of the pictures that must be seen
 }{
-	{"1% loss", linkTo{loss: 0.01}, 0.99},
-	{"5% loss", linkTo{loss: 0.05}, 0.95},
-	{"20% loss", linkTo{loss: 0.20}, 0.60},
-	{"jitter", linkTo{jitter: 20 * time.Millisecond}, 0.99},
-	{"reordering", linkTo{late: 0.1}, 0.99},
-	{"1 Mbit per s", linkTo{rate: 1e6, queue: 30000}, 0.20},
-	{"2 Mbit per s", linkTo{rate: 2e6, queue: 30000}, 0.40}, // what it begins with overruns the queue
-	{"3 Mbit per s and 1% loss", linkTo{rate: 3e6, queue: 30000, loss: 0.01}, 0.90},
+	{"1% loss", relaytest.Link{Loss: 0.01}, 0.99},
+	{"5% loss", relaytest.Link{Loss: 0.05}, 0.95},
+	{"20% loss", relaytest.Link{Loss: 0.20}, 0.60},
+	{"jitter", relaytest.Link{Jitter: 20 * time.Millisecond}, 0.99},
+	{"reordering", relaytest.Link{Late: 0.1}, 0.99},
+	{"1 Mbit per s", relaytest.Link{Rate: 1e6, Queue: 30000}, 0.20},
+	{"2 Mbit per s", relaytest.Link{Rate: 2e6, Queue: 30000}, 0.40}, // what it begins with overruns the queue
+	{"3 Mbit per s and 1% loss", relaytest.Link{Rate: 3e6, Queue: 30000, Loss: 0.01}, 0.90},
 }
 
 // TestHardPaths has one viewer after the other on a bad path.
@@ -185,7 +186,7 @@ func TestHardPaths(t *testing.T) {
 	s := startScene(t, middling())
 	for i, c := range hardPaths {
 		t.Run(c.name, func(t *testing.T) {
-			c.link.delay = pathDelay
+			c.link.Delay = pathDelay
 			s.count(t)
 			r := startRelay(t, s.udp(), c.link, uint64(i))
 			bad := follow(t, s.url, r.via)
@@ -248,11 +249,11 @@ func TestFloodOfNacks(t *testing.T) {
 // draws.
 func flood(t *testing.T, send func(*testing.T, *watcher), check func(*testing.T, ViewerStatus)) {
 	s := startScene(t, small())
-	r := startRelay(t, s.udp(), linkTo{}, 1)
+	r := startRelay(t, s.udp(), relaytest.Link{}, 1)
 	bad := follow(t, s.url, r.via)
 	eventually(t, "the bad viewer is served", func() bool { return bad.seen().Decoded > 0 })
 	s.count(t)
-	out, media := r.bytes.Load(), s.hub.Status().Bytes
+	out, media := r.Bytes.Load(), s.hub.Status().Bytes
 	for time.Since(s.began) < 2*watchFor {
 		send(t, bad)
 		time.Sleep(20 * time.Millisecond)
@@ -261,7 +262,7 @@ func flood(t *testing.T, send func(*testing.T, *watcher), check func(*testing.T,
 	check(t, s.bad(t))
 	// A quarter for repairs, or 1 Mbit/s; 5 % for headers and control; what may
 	// be saved up.
-	drawn, stream := float64(r.bytes.Load()-out), float64(s.hub.Status().Bytes-media)
+	drawn, stream := float64(r.Bytes.Load()-out), float64(s.hub.Status().Bytes-media)
 	if drawn > 1.05*stream+max(stream/4, 1e6/8*lasted.Seconds())+1e6/8+20000 {
 		t.Errorf("a flood drew %.0f bytes; the stream had %.0f", drawn, stream)
 	}
@@ -273,11 +274,48 @@ func flood(t *testing.T, send func(*testing.T, *watcher), check func(*testing.T,
 func TestViewerThatVanishes(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	s := startScene(t, small())
-	r := startRelay(t, s.udp(), linkTo{}, 1)
+	r := startRelay(t, s.udp(), relaytest.Link{}, 1)
 	follow(t, s.url, r.via)
-	r.dead.Store(true)
+	r.Dead.Store(true)
 	eventually(t, "the session ends", func() bool { return s.Viewers() == goodViewers })
 	s.check(t, 1)
+}
+
+// TestOutage has one viewer lose more than can be repaired in a second, right after
+// a key frame that it asked for, so that the next one is late: until then it is sent
+// nothing that it could not decode, and then all again.
+func TestOutage(t *testing.T) {
+	t.Parallel()                        // it waits most of the time
+	src := encodetest.New(20000, 12000) // 3 Mbit/s
+	s := startScene(t, src)
+	r := startRelay(t, s.udp(), relaytest.Link{Delay: pathDelay}, 1)
+	bad := follow(t, s.url, r.via)
+	eventually(t, "the bad viewer is served", func() bool { return bad.seen().Decoded > 0 })
+	s.pass(t, time.Second)
+	s.count(t)
+	before := bad.seen()
+	bad.send(t, &rtcp.PictureLossIndication{MediaSSRC: bad.ssrc()})
+	eventually(t, "the key frame comes", func() bool { return bad.seen().Keys > before.Keys })
+	r.Dead.Store(true)
+	s.pass(t, 500*time.Millisecond)
+	r.Dead.Store(false)
+	eventually(t, "another key frame comes", func() bool { return bad.seen().Keys > before.Keys+1 })
+	v := s.bad(t)
+	if v.Dropped < 5 {
+		t.Errorf("%+v", v)
+	}
+	from := bad.seen()
+	s.pass(t, 2*time.Second)
+	end := s.hub.Status().Units
+	s.check(t, 0)
+	eventually(t, "the bad viewer has seen the last picture", func() bool { return bad.seen().Last >= int64(end)-1 })
+	if saw := bad.seen(); saw.Skipped > from.Skipped {
+		t.Errorf("%+v, and before that %+v", saw, from)
+	}
+	if last := s.bad(t); last.Dropped > v.Dropped {
+		t.Errorf("%+v", last)
+	}
+	s.tell(t, bad.seen())
 }
 
 // TestNarrowPath has one viewer behind a path that carries a third of the
@@ -285,7 +323,7 @@ func TestViewerThatVanishes(t *testing.T) {
 // may notice.
 func TestNarrowPath(t *testing.T) {
 	s := startScene(t, encodetest.New(20000, 8000)) // 2 Mbit/s
-	r := startRelay(t, s.udp(), linkTo{rate: 0.7e6, queue: 20000, delay: 10 * time.Millisecond}, 1)
+	r := startRelay(t, s.udp(), relaytest.Link{Rate: 0.7e6, Queue: 20000, Delay: 10 * time.Millisecond}, 1)
 	bad := follow(t, s.url, r.via)
 	s.pass(t, 2*watchFor)
 	seen, v := bad.seen(), s.bad(t)
@@ -324,10 +362,10 @@ func TestStalledTCPViewer(t *testing.T) {
 // TestUDPBlocked has one viewer whose UDP leads nowhere: it plays over TCP.
 func TestUDPBlocked(t *testing.T) {
 	s := startScene(t, small())
-	hole := startRelay(t, s.udp(), linkTo{}, 1)
-	hole.dead.Store(true)
+	hole := startRelay(t, s.udp(), relaytest.Link{}, 1)
+	hole.Dead.Store(true)
 	bad := follow(t, s.url, func(answer string) string {
-		return through(answer, udpCandidate(hole.addr.AddrPort()), tcpCandidate(s.Addr()))
+		return through(answer, udpCandidate(hole.address()), tcpCandidate(s.Addr()))
 	})
 	s.pass(t, watchFor)
 	if v := s.bad(t); v.Transport != "tcp4" {
@@ -336,8 +374,8 @@ func TestUDPBlocked(t *testing.T) {
 	end := s.hub.Status().Units
 	s.check(t, 1)
 	eventually(t, "the TCP viewer has seen the last picture", func() bool { return bad.seen().Last >= int64(end)-1 })
-	if seen := bad.seen(); seen.Skipped > 0 || hole.bytes.Load() > 0 {
-		t.Errorf("%+v; %d bytes came over UDP", seen, hole.bytes.Load())
+	if seen := bad.seen(); seen.Skipped > 0 || hole.Bytes.Load() > 0 {
+		t.Errorf("%+v; %d bytes came over UDP", seen, hole.Bytes.Load())
 	}
 	s.tell(t, bad.seen())
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"deskwhep/whep/relaytest"
 )
 
 // A stream of 2 Mbit/s whose key frames are as big as half a second of it.
@@ -121,13 +123,13 @@ func BenchmarkRecovery(b *testing.B) {
 	}{{"stock", startStock}, {"ours", startOurs}} {
 		b.Run(c.name, func(b *testing.B) {
 			j := c.start(b, joinKey, joinDelta)
-			r := startRelay(b, j.media, linkTo{delay: pathDelay}, 1)
+			r := startRelay(b, j.media, relaytest.Link{Delay: pathDelay}, 1)
 			w := follow(b, j.url, r.via)
 			stop := every(j.frame)
 			eventually(b, "pictures come", func() bool { return w.seen().Decoded > 30 })
 			losing := &losing{media: w.ssrc(), lost: map[uint16]time.Time{}}
 			lose := losing.lose
-			r.lose.Store(&lose)
+			r.Lose.Store(&lose)
 			var whole []time.Duration
 			for b.Loop() {
 				losing.arm()
@@ -144,7 +146,7 @@ func BenchmarkRecovery(b *testing.B) {
 				})
 				time.Sleep(time.Second)
 			}
-			r.lose.Store(nil)
+			r.Lose.Store(nil)
 			time.Sleep(time.Second)
 			stop()
 			repaired, never := losing.repaired(w)

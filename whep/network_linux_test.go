@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"deskwhep/encode/encodetest"
+	"deskwhep/whep/relaytest"
 )
 
 // playerAddress is in the environment of a player that has a network of its
@@ -36,16 +37,16 @@ type network struct {
 
 // port is a player's place in a network.
 type port struct {
-	down, up *way
+	down, up *relaytest.Way
 	noUDP    bool
 }
 
 // carry carries an IPv4 packet one way.
-func (p *port) carry(over *way, b []byte) {
+func (p *port) carry(over *relaytest.Way, b []byte) {
 	if p.noUDP && b[9] == unix.IPPROTO_UDP {
 		return
 	}
-	over.carry(b, true)
+	over.Carry(b, true)
 }
 
 // startAway starts a server in a namespace of its own.
@@ -111,7 +112,7 @@ func readPackets(tun *os.File, take func(to netip.Addr, b []byte)) {
 // join gives a process that is about to start a namespace of its own, with
 // paths that do to each packet, of whatever kind, what link tells; the way to
 // the server has any rate.
-func (n *network) join(t testing.TB, link linkTo) (prepare func(*exec.Cmd) (started func())) {
+func (n *network) join(t testing.TB, link relaytest.Link) (prepare func(*exec.Cmd) (started func())) {
 	return func(cmd *exec.Cmd) func() {
 		n.mu.Lock()
 		n.last = n.last.Next()
@@ -129,16 +130,16 @@ func (n *network) join(t testing.TB, link linkTo) (prepare func(*exec.Cmd) (star
 			theirs.Close()
 			tun := receiveFile(t, ours)
 			ours.Close()
-			p := &port{noUDP: link.noUDP}
+			p := &port{noUDP: link.NoUDP}
 			seed := uint64(address.As4()[3])
-			p.down = newWay(link, seed, func(b []byte) { _, _ = tun.Write(b) })
+			p.down = relaytest.NewWay(link, seed, func(b []byte) { _, _ = tun.Write(b) })
 			back := link
-			back.rate = 0
-			p.up = newWay(back, seed+100, func(b []byte) { _, _ = n.server.Write(b) })
+			back.Rate = 0
+			p.up = relaytest.NewWay(back, seed+100, func(b []byte) { _, _ = n.server.Write(b) })
 			done := make(chan struct{})
 			var running sync.WaitGroup
-			running.Go(func() { p.down.run(done) })
-			running.Go(func() { p.up.run(done) })
+			running.Go(func() { p.down.Run(done) })
+			running.Go(func() { p.up.Run(done) })
 			running.Go(func() {
 				readPackets(tun, func(_ netip.Addr, b []byte) { p.carry(p.up, b) })
 			})

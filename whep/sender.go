@@ -22,9 +22,10 @@ const (
 	stallMost  = 16 * time.Second
 	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
 	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
-	leanLeast  = time.Second / 2        // for so long
-	leanMost   = 15 * time.Second       // at least, unless the path carries much more than it is sent
-	leanRoom   = 2                      // so many times; less than half of a stream is in its top layer
+	leanLeast  = time.Second / 2        // for so long at least, and until the path
+	leanRoom   = 2                      // carries so many times what it is sent; less than half of a stream is in its top layer;
+	leanFirst  = 4 * time.Second        // or for so long, if the path is not overused any more: then the whole stream is not paced below its rate,
+	leanMost   = 16 * time.Second       // and longer, at most so long, where that soon proved to be too early
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
@@ -134,8 +135,10 @@ type outlet struct {
 	stalled time.Duration // the last wait before that
 	bytes   int           // of pictures since counted
 	counted time.Time
-	rate    float64   // of pictures before counted, bits per second
-	thinned time.Time // when a picture last waited too long; zero while the top layer is there
+	rate    float64       // of pictures before counted, bits per second
+	thinned time.Time     // when a picture last waited too long; zero while the top layer is there
+	whole   time.Time     // since when it was there again
+	patient time.Duration // how long no picture must have waited before it is there again
 }
 
 type waiting struct {
@@ -157,12 +160,15 @@ func (o *outlet) turn(began, now time.Time) (next time.Time) {
 	if o.closed {
 		return next
 	}
+	if _, forGood := o.track.misses(); forGood {
+		o.ahead()
+	}
 	o.fetch(began, now)
 	if !o.retry.IsZero() && !now.Before(o.retry) {
 		o.retry = time.Time{}
 		o.viewer.RequestKeyframe("no room")
 	}
-	if len(o.queue) == 0 && !o.track.misses() {
+	if !o.waits() {
 		return o.idle()
 	}
 	e := o.estimate()
@@ -173,13 +179,19 @@ func (o *outlet) turn(began, now time.Time) (next time.Time) {
 			break
 		}
 	}
-	if len(o.queue) == 0 && !o.track.misses() {
+	if !o.waits() {
 		return o.idle()
 	}
 	if len(o.queue) > 0 {
 		o.waited.Store(int64(now.Sub(o.queue[0].since)))
 	}
 	return now.Add(tick)
+}
+
+// waits tells whether a picture waits, or a repair.
+func (o *outlet) waits() bool {
+	repairs, _ := o.track.misses()
+	return repairs || len(o.queue) > 0
 }
 
 // idle is the end of a turn after which nothing waits.
@@ -199,10 +211,8 @@ func (o *outlet) passes(bytes int) bool {
 // frame, and tells whether there is more: either it may not leave now, or row is 0
 // and it is a picture's turn.
 func (o *outlet) repair() (more bool) {
-	if len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key || !o.track.misses() {
-		return false
-	}
-	return o.track.repair(o.mayRepair)
+	repairs, _ := o.track.misses()
+	return repairs && !(len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key) && o.track.repair(o.mayRepair)
 }
 
 // passesRepair is passes for repairs.
@@ -230,13 +240,16 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 	switch {
 	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
 		if o.thinned.IsZero() {
+			if o.patient = min(2*o.patient, leanMost); o.patient == 0 || now.Sub(o.whole) > leanMost {
+				o.patient = leanFirst
+			}
 			o.viewer.SetLayers(encode.TopLayer - 1)
 			o.lean.Store(true)
 		}
 		o.thinned = now
 	case o.thinned.IsZero():
-	case passed > leanMost, passed > leanLeast && e.Target > leanRoom*e.Arriving:
-		o.thinned = time.Time{}
+	case passed > o.patient && !e.Congested, passed > leanLeast && e.Target > leanRoom*max(e.Arriving, o.rate):
+		o.thinned, o.whole = time.Time{}, now
 		o.viewer.SetLayers(encode.TopLayer)
 		o.lean.Store(false)
 	}
@@ -271,13 +284,8 @@ func (o *outlet) fetch(began, now time.Time) {
 		return
 	}
 	most := queueMost
-	for i := len(o.queue) - 1; i >= begun; i-- {
-		if o.queue[i].Key { // what is before it comes too late
-			o.dropped.Add(uint64(i - begun))
-			o.queue = slices.Delete(o.queue, begun, i)
-			wait, most = now.Sub(o.queue[begun].since), queueKeyed
-			break
-		}
+	if o.pass(begun) { // what is before it comes too late
+		wait, most = now.Sub(o.queue[begun].since), queueKeyed
 	}
 	if now.Sub(o.keyed) < queueKeyed {
 		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
@@ -289,6 +297,31 @@ func (o *outlet) fetch(began, now time.Time) {
 		o.drop(begun)
 		o.slow = now
 		o.viewer.RequestKeyframe("slow")
+	}
+}
+
+// pass drops what waits before the last key frame in the queue, but for its first n
+// pictures, and tells whether there is a key frame behind them.
+func (o *outlet) pass(n int) bool {
+	for i := len(o.queue) - 1; i >= n; i-- {
+		if o.queue[i].Key {
+			o.dropped.Add(uint64(i - n))
+			o.queue = slices.Delete(o.queue, n, i)
+			return true
+		}
+	}
+	return false
+}
+
+// ahead drops what the viewer cannot decode any more, up to the next key frame,
+// also what has begun.
+func (o *outlet) ahead() {
+	if o.sent > 0 {
+		o.dropped.Add(1)
+		o.queue, o.sent = slices.Delete(o.queue, 0, 1), 0
+	}
+	if !o.pass(0) {
+		o.drop(0)
 	}
 }
 

@@ -29,7 +29,7 @@ type ViewerStatus struct {
 	Nacked    uint64  `json:"nacked"`    // packets that the player asked for again
 	Repaired  uint64  `json:"repaired"`  // packets sent again
 	Refused   uint64  `json:"refused"`   // not sent again for want of budget
-	Lost      uint64  `json:"lost"`      // not kept any more; a key frame had to help
+	Lost      uint64  `json:"lost"`      // not sent again any more; a key frame had to help
 	Asked     uint64  `json:"asked"`     // key frames that the player asked for
 	FromCache uint64  `json:"fromCache"` // of them answered by one that had just been sent
 	Queue     float64 `json:"queueMs"`   // how long the oldest waiting picture has waited

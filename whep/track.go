@@ -31,7 +31,8 @@ type track struct {
 // repairer sends what a viewer misses again; see interceptors.Retransmission.
 type repairer interface {
 	Keyframe(ssrc uint32) // is told where key frames begin
-	Misses(ssrc uint32) bool
+	Spare(ssrc uint32)    // and pictures of the top layer
+	Misses(ssrc uint32) (repairs, forGood bool)
 	Repair(ssrc uint32, pass func(bytes int) bool) (more bool)
 }
 
@@ -74,8 +75,11 @@ func (t *track) send(u *encode.Unit, i int) (bool, error) {
 	if i == 0 {
 		t.header.Timestamp = t.clock.rtp(u.Captured)
 		interceptors.PutAbsCaptureTime(t.captured[:], u.Captured)
-		if u.Key {
+		switch {
+		case u.Key:
 			t.repairs.Keyframe(t.header.SSRC)
+		case u.Layer == encode.TopLayer:
+			t.repairs.Spare(t.header.SSRC)
 		}
 	}
 	t.header.Marker = i == len(u.Payloads)-1
@@ -87,8 +91,9 @@ func (t *track) send(u *encode.Unit, i int) (bool, error) {
 	return n > 0, nil
 }
 
-// misses tells whether something waits to be sent again.
-func (t *track) misses() bool { return t.repairs.Misses(t.header.SSRC) }
+// misses tells whether something waits to be sent again, and whether something is
+// missed for good, so that only a key frame can be decoded.
+func (t *track) misses() (repairs, forGood bool) { return t.repairs.Misses(t.header.SSRC) }
 
 // repair sends what waits to be sent again, as long as pass lets it, and tells
 // whether there is more.

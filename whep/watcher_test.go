@@ -356,7 +356,12 @@ func tcpCandidate(at netip.AddrPort) string {
 }
 
 // via makes an answer lead through a relay.
-func (r *relay) via(answer string) string { return through(answer, udpCandidate(r.addr.AddrPort())) }
+func (r relay) via(answer string) string { return through(answer, udpCandidate(r.address())) }
+
+// address is where players find the relay on loopback.
+func (r relay) address() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), r.Port)
+}
 
 func (r *tcpRelay) via(answer string) string {
 	return through(answer, tcpCandidate(r.listener.Addr().(*net.TCPAddr).AddrPort()))
