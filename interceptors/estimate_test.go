@@ -170,6 +170,35 @@ func TestFeedbackReachesEstimate(t *testing.T) {
 	})
 }
 
+// Packets of a burst have its time, others their own.
+func TestTimeOfBursts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := NewTransport(5e6)
+		l := bind(t, stream(true, TransportCCURI), transport)
+		began, seq := time.Now(), uint16(0)
+		leaves := func(at time.Duration) {
+			t.Helper()
+			l.send(t, seq, 2, 1000, make([]byte, 2))
+			for range 2 {
+				if got := transport.flight[seq].at; got != micros(at) {
+					t.Errorf("packet %d left at %d us, want %v", seq, got, at)
+				}
+				seq++
+			}
+		}
+		time.Sleep(time.Second)
+		leaves(time.Second)
+		time.Sleep(time.Second)
+		if e := transport.Begin(time.Now()); e.Target != 5e6 {
+			t.Errorf("the estimate is %+v", e)
+		}
+		time.Sleep(time.Second)
+		leaves(2 * time.Second)
+		transport.Begin(began.Add(3 * time.Second))
+		leaves(3 * time.Second)
+	})
+}
+
 func TestReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewReports(func(at time.Time, rate uint32) uint32 { return uint32(at.Unix()) * rate })

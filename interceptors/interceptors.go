@@ -112,6 +112,9 @@ func (v *Viewer) Start(bitsPerSecond float64) { v.transport.Start(bitsPerSecond)
 // Estimate is what the path carries.
 func (v *Viewer) Estimate() Estimate { return v.transport.Estimate() }
 
+// Begin is Estimate for who begins to write packets at now; see Transport.Begin.
+func (v *Viewer) Begin(now time.Time) Estimate { return v.transport.Begin(now) }
+
 // Stats is what a viewer was sent, and what it said of it.
 type Stats struct {
 	Reported                    // of the stream asked for

@@ -41,7 +41,8 @@ type Transport struct {
 	next     uint16
 	flight   []sent // by number; allocated with the first packet
 	began    time.Time
-	lastRef  int64 // unwrapped reference time of feedback, in 64 ms
+	burst    time.Duration // of what is written now, since began; 0 for not known
+	lastRef  int64         // unwrapped reference time of feedback, in 64 ms
 	refKnown bool
 	estimate estimator
 }
@@ -89,6 +90,16 @@ func (t *Transport) Estimate() Estimate {
 	return t.estimate.snapshot(time.Since(t.began))
 }
 
+// Begin tells that the packets which are written from here to the next Begin
+// leave at now, and returns the estimate. Who writes bursts saves with it what
+// the clock costs for each packet; without it the clock is read.
+func (t *Transport) Begin(now time.Time) Estimate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.burst = now.Sub(t.began)
+	return t.estimate.snapshot(t.burst)
+}
+
 // BindLocalStream implements interceptor.Interceptor.
 func (t *Transport) BindLocalStream(info *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {
 	i := slices.IndexFunc(info.RTPHeaderExtensions, func(e interceptor.RTPHeaderExtension) bool { return e.URI == TransportCCURI })
@@ -109,11 +120,14 @@ func (t *Transport) BindLocalStream(info *interceptor.StreamInfo, w interceptor.
 
 // number gives the next packet its number.
 func (t *Transport) number(size int) uint16 {
-	now := time.Since(t.began)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.flight == nil {
 		t.flight = make([]sent, flightSize)
+	}
+	now := t.burst
+	if now == 0 {
+		now = time.Since(t.began)
 	}
 	n := t.next
 	t.next++

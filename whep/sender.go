@@ -109,9 +109,9 @@ type outlet struct {
 	// Static.
 	viewer    *encode.Viewer
 	track     *track
-	estimate  func() interceptors.Estimate
-	failed    chan error           // one slot; takes the error that ends sending
-	mayRepair func(bytes int) bool // passesRepair
+	begin     func(now time.Time) interceptors.Estimate // before packets are written
+	failed    chan error                                // one slot; takes the error that ends sending
+	mayRepair func(bytes int) bool                      // passesRepair
 
 	dropped *atomic.Uint64            // pictures, counted up
 	done    func(after time.Duration) // is told of each picture that has left, and how long it took
@@ -146,8 +146,8 @@ type waiting struct {
 	since time.Time
 }
 
-func newOutlet(v *encode.Viewer, t *track, estimate func() interceptors.Estimate, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
-	o := &outlet{viewer: v, track: t, estimate: estimate, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
+func newOutlet(v *encode.Viewer, t *track, begin func(time.Time) interceptors.Estimate, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
+	o := &outlet{viewer: v, track: t, begin: begin, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
 	o.mayRepair = o.passesRepair
 	return o
 }
@@ -171,7 +171,7 @@ func (o *outlet) turn(began, now time.Time) (next time.Time) {
 	if !o.waits() {
 		return o.idle()
 	}
-	e := o.estimate()
+	e := o.begin(now)
 	o.layers(now, e)
 	o.now, o.pace = now, e.Pace()
 	for !o.closed {

@@ -13,7 +13,7 @@
 package gso
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -56,7 +56,7 @@ type Stats struct {
 //
 // It implements net.PacketConn and ice.AddrPortReaderWriter.
 type Conn struct {
-	*net.UDPConn
+	socket
 	kernel kernel
 
 	packets, calls, dropped, refused atomic.Uint64
@@ -75,13 +75,13 @@ type Conn struct {
 // New makes a Conn of a socket, which it owns from now on. Segments is what
 // one normally asks for; where the system knows less, less is used.
 func New(c *net.UDPConn, best Path) (*Conn, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return nil, fmt.Errorf("socket: %w", err)
-	}
-	g := &Conn{UDPConn: c, buf: make([]byte, 0, 65536)}
-	if best, err = g.kernel.open(c, raw, best); err != nil {
+	g := &Conn{buf: make([]byte, 0, 65536)}
+	if err := g.socket.open(c); err != nil {
 		return nil, err
+	}
+	best, err := g.kernel.open(&g.socket, best)
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
 	g.path.Store(int32(best))
 	return g, nil
@@ -90,11 +90,6 @@ func New(c *net.UDPConn, best Path) (*Conn, error) {
 // Stats tells what has been sent.
 func (g *Conn) Stats() Stats {
 	return Stats{g.packets.Load(), g.calls.Load(), g.dropped.Load(), g.refused.Load(), Path(g.path.Load())}
-}
-
-// ReadFromAddrPort implements ice.AddrPortReaderWriter.
-func (g *Conn) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
-	return g.UDPConn.ReadFromUDPAddrPort(b)
 }
 
 // WriteTo implements net.PacketConn.

@@ -41,12 +41,12 @@ type kernel struct {
 
 // open prepares the calls, and tells the best path up to best that the system
 // knows.
-func (k *kernel) open(c *net.UDPConn, raw syscall.RawConn, best Path) (Path, error) {
-	k.raw, k.flags = raw, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL
+func (k *kernel) open(on *socket, best Path) (Path, error) {
+	k.raw, k.flags = on.raw, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL
 	k.call = k.transmit
 	var domain int
 	var err, segments error
-	if e := raw.Control(func(fd uintptr) {
+	if e := k.raw.Control(func(fd uintptr) {
 		domain, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
 		_, segments = unix.GetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT)
 	}); e != nil {
@@ -133,16 +133,18 @@ func (k *kernel) transmit(fd uintptr) {
 
 // address is to as the socket's family writes it.
 func (k *kernel) address(to netip.AddrPort) (*byte, uint32) {
-	port := to.Port()<<8 | to.Port()>>8
-	if littleEndian := binary.NativeEndian.Uint16([]byte{1, 0}) == 1; !littleEndian {
-		port = to.Port()
-	}
+	port := netOrder(to.Port())
 	if !k.six {
 		k.four = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().Unmap().As4()}
 		return (*byte)(unsafe.Pointer(&k.four)), unix.SizeofSockaddrInet4
 	}
 	k.sixth = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: scope(to.Addr().Zone())}
 	return (*byte)(unsafe.Pointer(&k.sixth)), unix.SizeofSockaddrInet6
+}
+
+// netOrder is a port as the network writes it, and the same the other way round.
+func netOrder(port uint16) uint16 {
+	return binary.NativeEndian.Uint16([]byte{byte(port >> 8), byte(port)})
 }
 
 func scope(zone string) uint32 {

@@ -5,14 +5,26 @@ package gso
 import (
 	"net"
 	"net/netip"
-	"syscall"
 )
+
+// socket is a UDP socket.
+type socket struct{ *net.UDPConn }
+
+func (s *socket) open(c *net.UDPConn) error {
+	s.UDPConn = c
+	return nil
+}
+
+// ReadFromAddrPort implements ice.AddrPortReaderWriter.
+func (s *socket) ReadFromAddrPort(b []byte) (int, netip.AddrPort, error) {
+	return s.ReadFromUDPAddrPort(b)
+}
 
 // kernel sends packet by packet.
 type kernel struct{ conn *net.UDPConn }
 
-func (k *kernel) open(c *net.UDPConn, _ syscall.RawConn, _ Path) (Path, error) {
-	k.conn = c
+func (k *kernel) open(on *socket, _ Path) (Path, error) {
+	k.conn = on.UDPConn
 	return Single, nil
 }
 

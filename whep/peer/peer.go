@@ -103,6 +103,7 @@ type Conn struct {
 
 	outMu   sync.Mutex // guards what encrypts
 	out     *srtp.Context
+	sealer  *sealer // of RTP; nil: out encrypts it
 	buf     []byte
 	scratch rtp.Header
 
@@ -309,7 +310,7 @@ func (c *Conn) Run(ctx context.Context) error {
 // called more than once.
 func (c *Conn) Close() {
 	c.outMu.Lock()
-	c.out = nil
+	c.out, c.sealer = nil, nil
 	c.outMu.Unlock()
 	c.dtls.end()
 	if p := c.path.Load(); p != nil && p.tcp {

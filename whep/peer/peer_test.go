@@ -84,7 +84,11 @@ type player struct {
 
 func newPlayer(t *testing.T, role webrtc.DTLSRole, networks ...webrtc.NetworkType) *player {
 	t.Helper()
-	var settings webrtc.SettingEngine
+	return newPlayerWith(t, webrtc.SettingEngine{}, role, networks...)
+}
+
+func newPlayerWith(t *testing.T, settings webrtc.SettingEngine, role webrtc.DTLSRole, networks ...webrtc.NetworkType) *player {
+	t.Helper()
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetNetworkTypes(networks)
@@ -274,6 +278,26 @@ func plays(t *testing.T, c *connection, p *player) {
 		_ = p.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: 7}})
 		return c.heard.plis.Load() > before
 	})
+}
+
+// TestProfiles plays with each profile of SRTP.
+func TestProfiles(t *testing.T) {
+	for _, profile := range profiles {
+		t.Run(fmt.Sprintf("%#04x", uint16(profile)), func(t *testing.T) {
+			cfg := newConfig(t)
+			var settings webrtc.SettingEngine
+			settings.SetSRTPProtectionProfiles(profile)
+			p := newPlayerWith(t, settings, webrtc.DTLSRoleClient, webrtc.NetworkTypeUDP4)
+			c := connect(t, cfg, p.remote())
+			p.answer(t, cfg, c.Conn)
+			plays(t, c, p)
+			c.outMu.Lock()
+			defer c.outMu.Unlock()
+			if (c.sealer != nil) != isGCM(profile) {
+				t.Errorf("there is a sealer: %v", c.sealer != nil)
+			}
+		})
+	}
 }
 
 // TestPlay plays over UDP and TCP, with the handshake from either side, and ends

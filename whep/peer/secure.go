@@ -30,6 +30,11 @@ const (
 // chooses, and AES-GCM costs an eighth of AES-CM with HMAC.
 var profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AEAD_AES_256_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80}
 
+// isGCM tells whether a profile is AES-GCM.
+func isGCM(p dtls.SRTPProtectionProfile) bool {
+	return p == dtls.SRTP_AEAD_AES_128_GCM || p == dtls.SRTP_AEAD_AES_256_GCM
+}
+
 // secure waits for a path, makes the keys, and waits for the end of DTLS.
 func (c *Conn) secure(ctx context.Context) error {
 	if err := c.agent.AwaitConnect(ctx); err != nil {
@@ -140,8 +145,14 @@ func (c *Conn) keys(conn *dtls.Conn) error {
 	if err != nil {
 		return err
 	}
+	var seal *sealer
+	if isGCM(profile) {
+		if seal, err = newSealer(keys.Keys.LocalMasterKey, keys.Keys.LocalMasterSalt); err != nil {
+			return err
+		}
+	}
 	c.outMu.Lock()
-	c.out = out
+	c.out, c.sealer = out, seal
 	c.outMu.Unlock()
 	c.inMu.Lock()
 	c.in = in
@@ -155,6 +166,13 @@ func (c *Conn) write(h *rtp.Header, payload []byte, _ interceptor.Attributes) (i
 	defer c.outMu.Unlock()
 	if c.out == nil {
 		return 0, nil
+	}
+	if c.sealer != nil {
+		b, err := c.sealer.seal(c.buf[:0], h, payload)
+		if err != nil {
+			return 0, err
+		}
+		return c.transmit(b)
 	}
 	n, err := h.MarshalTo(c.buf)
 	if err != nil {
