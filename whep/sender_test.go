@@ -16,7 +16,7 @@ import (
 func TestTopLayerComesBack(t *testing.T) {
 	viewer := encodetest.New(1, 1).Hub(slog.New(slog.NewTextHandler(io.Discard, nil))).Join()
 	defer viewer.Close()
-	o := newOutlet(viewer, nil, nil, nil)
+	o := newOutlet(viewer, nil, nil, nil, nil)
 	narrow := interceptors.Estimate{Target: 1e6, Arriving: 1e6, Congested: true}
 	wide := interceptors.Estimate{Target: 2.3e6, Arriving: 0.5e6, Congested: true}
 	free := interceptors.Estimate{Target: 1e6, Arriving: 1e6}
