@@ -109,8 +109,9 @@ func TestEnd(t *testing.T) {
 	s := newTestServer(t, nil)
 	first, _, _ := begin(t, s, "/whep")
 	second, _, _ := begin(t, s, "/whep")
-	name := strings.TrimPrefix(first, "/whep/desktop/")[:8]
-	for _, wrong := range []string{"", "aaaaaaaa", name[:7], name + "x"} {
+	id := strings.TrimPrefix(first, "/whep/desktop/")
+	name := id[:8]
+	for _, wrong := range []string{"", "aaaaaaaa", name[:7], name + "-" + id[9:]} { // no id has a dash
 		if s.End(wrong) {
 			t.Errorf("a session was ended as %q", wrong)
 		}
@@ -131,7 +132,7 @@ func TestEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 * endedMost {
-		id := randomID()
+		id = randomID()
 		s.mu.Lock()
 		s.sessions[id] = other
 		s.mu.Unlock()
