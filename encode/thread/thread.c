@@ -1,3 +1,5 @@
+//go:build unix
+
 #include "thread.h"
 
 #include <errno.h>
