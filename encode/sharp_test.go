@@ -164,8 +164,8 @@ func TestTextAfterMotion(t *testing.T) {
 		floor     float64 // dB
 		materials []string
 	}{
-		VP9:  {44, []string{"typing", "scroll", "terminal", "drag"}},
-		AV1:  {44, []string{"typing", "scroll"}},
+		VP9:  {44, []string{"typing", "scroll", "terminal", "drag", "page"}},
+		AV1:  {44, []string{"typing", "scroll", "page"}},
 		VP8:  {44, []string{"scroll"}},
 		H264: {44, []string{"scroll"}},
 	} {
@@ -188,6 +188,73 @@ func TestTextAfterMotion(t *testing.T) {
 					t.Errorf("%d of %d pictures left", n, got.shown)
 				}
 			})
+		}
+	}
+}
+
+// TestNewTextIsRefinedInParts has a page change, and refines it with little room
+// each time. No picture takes much more, as what changes then waits for it, and
+// each leaves alone what it does not refine.
+func TestNewTextIsRefinedInParts(t *testing.T) {
+	if !slices.Contains(Available(), VP9) {
+		t.Skip("VP9 has been left out of this build")
+	}
+	const room = 60_000
+	e, _, err := NewEncoder(VP9, 4_000_000, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	r := &recording{codec: VP9}
+	d := newDesk(image.Pt(1920, 1080))
+	var p yuv.Picture
+	at := time.Now()
+	var begun int // pictures of the first page
+	for range 2 {
+		begun = len(r.data)
+		d.page(d.img.Rect)
+		yuv.Convert(&p, d.frame, &d.damage)
+		r.encode(t, e, &p, &d.damage, false, at)
+		d.damage.Clear()
+		for more := true; more; {
+			at = at.Add(time.Second / 5)
+			var data []byte
+			if data, more, err = e.Refine(&p, room, at); err != nil {
+				t.Fatal(err)
+			}
+			r.data = append(r.data, slices.Clone(data))
+			if len(r.data) > begun+30 {
+				t.Fatal("refining does not end")
+			}
+		}
+	}
+	next, stop := decodeStream(t, VP9, r.data)
+	defer stop()
+	luma := func(a, b *yuv.Picture, top, bottom int) float64 {
+		return psnr(a.Y[top*a.StrideY:], a.StrideY, b.Y[top*b.StrideY:], b.StrideY, image.Pt(p.Size.X, bottom-top))
+	}
+	var last yuv.Picture
+	for i, data := range r.data {
+		got := next(p.Size)
+		if i > begun {
+			if len(data) > 2*room {
+				t.Errorf("picture %d takes %d bytes, there is room for %d", i-begun, len(data), room)
+			}
+			if same := luma(&last, &got, p.Size.Y/2, p.Size.Y); i == begun+1 && same < 60 {
+				t.Errorf("the lower half changed with the first band: %.1f dB", same)
+			}
+			if sharper := luma(&p, &got, 0, 64); sharper < 42 {
+				t.Errorf("picture %d: the first band has %.1f dB", i-begun, sharper)
+			}
+		}
+		last = got
+	}
+	if s := textPSNR(&p, &last); s < 45 {
+		t.Errorf("text has %.1f dB at the end", s)
+	}
+	for _, c := range [][2][]byte{{p.U, last.U}, {p.V, last.V}} {
+		if s := psnr(c[0], p.StrideC, c[1], last.StrideC, p.Size.Div(2)); s < 44 {
+			t.Errorf("colours have %.1f dB at the end", s)
 		}
 	}
 }

@@ -15,7 +15,9 @@ type activity struct {
 	size   image.Point // of the picture, in blocks
 	age    []uint8     // of each block: pictures since it changed, or since its last round of passes
 	coarse []uint8     // of each block: the quantizer that it was last coded with; unsharp if it has changed
+	pale   []uint8     // the same of its colours, which may be worse
 	marks  []uint8     // of each block: 1 if active
+	active int         // how many are
 	again  bool        // the picture of the last choice was dropped, or spare
 }
 
@@ -31,7 +33,7 @@ const (
 
 func newActivity(size image.Point) *activity {
 	b := image.Pt((size.X+block-1)/block, (size.Y+block-1)/block)
-	a := &activity{size: b, age: make([]uint8, b.X*b.Y), coarse: make([]uint8, b.X*b.Y), marks: make([]uint8, b.X*b.Y)}
+	a := &activity{size: b, age: make([]uint8, b.X*b.Y), coarse: make([]uint8, b.X*b.Y), pale: make([]uint8, b.X*b.Y), marks: make([]uint8, b.X*b.Y)}
 	a.touch(image.Rectangle{Max: size})
 	return a
 }
@@ -41,18 +43,16 @@ func (a *activity) touch(r image.Rectangle) {
 	for y := r.Min.Y / block; y <= (r.Max.Y-1)/block; y++ {
 		row := y * a.size.X
 		for i := row + r.Min.X/block; i <= row+(r.Max.X-1)/block; i++ {
-			a.age[i], a.coarse[i] = 0, unsharp
+			a.age[i], a.coarse[i], a.pale[i] = 0, unsharp, unsharp
 		}
 	}
 }
 
 // choose returns the active blocks of the next picture, row by row and valid
 // until the next call, or nil if all of them are: what has changed, and what
-// was coded with a quantizer above sharp; the latter only now and then if
-// damage is not empty.
-func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sharp int) []uint8 {
-	moving := !damage.Empty()
-	if moving && !a.again {
+// was coded with a quantizer above sharp, now and then.
+func (a *activity) choose(size image.Point, damage *capture.Damage, key bool) []uint8 {
+	if !a.again {
 		for i, age := range a.age {
 			if age++; age == round {
 				age = 0
@@ -66,25 +66,35 @@ func (a *activity) choose(size image.Point, damage *capture.Damage, key bool, sh
 	if key {
 		a.touch(image.Rectangle{Max: size})
 	}
-	active := 0
+	clear(a.marks)
+	a.active = 0
 	for i, c := range a.coarse {
-		a.marks[i] = 0
-		if c == unsharp || int(c) > sharp && (!moving || passes>>a.age[i]&1 != 0) {
+		if c == unsharp || c > sharp && passes>>a.age[i]&1 != 0 {
 			a.marks[i] = 1
-			active++
+			a.active++
 		}
 	}
-	if active == len(a.marks) {
+	return a.chosen()
+}
+
+// chosen is the choice.
+func (a *activity) chosen() []uint8 {
+	if a.active == len(a.marks) {
 		return nil
 	}
 	return a.marks
 }
 
-// coded notes that the picture of the last choice was coded.
-func (a *activity) coded(quantizer int) {
+// coded notes that the picture of the last choice was coded, its colours too
+// unless luma is set.
+func (a *activity) coded(quantizer int, luma bool) {
 	for i, active := range a.marks {
-		if active != 0 {
-			a.coarse[i] = min(a.coarse[i], uint8(quantizer))
+		if active == 0 {
+			continue
+		}
+		a.coarse[i] = min(a.coarse[i], uint8(quantizer))
+		if !luma {
+			a.pale[i] = min(a.pale[i], uint8(quantizer))
 		}
 	}
 }

@@ -27,33 +27,33 @@ func TestBlockIsActiveUntilItIsSharp(t *testing.T) {
 	here.Add(image.Rect(15, 15, 17, 17)) // touches four blocks
 	there.Add(image.Rect(99, 49, 100, 50))
 
-	if n := count(a.choose(size, &none, true, sharp), 28); n != 28 {
+	if n := count(a.choose(size, &none, true), 28); n != 28 {
 		t.Fatalf("%d blocks of a key frame are active", n)
 	}
-	a.coded(sharp)
-	if n := count(a.choose(size, &none, false, sharp), 28); n != 0 {
+	a.coded(sharp, false)
+	if n := count(a.choose(size, &none, false), 28); n != 0 {
 		t.Fatalf("%d sharp blocks are active", n)
 	}
-	a.coded(sharp)
+	a.coded(sharp, false)
 
-	if n := count(a.choose(size, &here, false, sharp), 28); n != 4 {
+	if n := count(a.choose(size, &here, false), 28); n != 4 {
 		t.Fatalf("%d blocks are active, want those that changed", n)
 	}
 	// The picture is dropped; the change is not forgotten.
 	a.again = true
-	if n := count(a.choose(size, &there, false, sharp), 28); n != 5 {
+	if n := count(a.choose(size, &there, false), 28); n != 5 {
 		t.Fatalf("%d blocks are active after a picture was dropped", n)
 	}
 	a.again = false
-	a.coded(50)
+	a.coded(50, false)
 
 	// While another place changes, what is coarse is coded again now and then.
 	var passed []int
 	for i := 1; i <= 2*round; i++ {
-		if n := count(a.choose(size, &there, false, sharp), 28); n > 1 {
+		if n := count(a.choose(size, &there, false), 28); n > 1 {
 			passed = append(passed, i)
 		}
-		a.coded(50)
+		a.coded(50, false)
 	}
 	if len(passed) != 8 || passed[0] != 4 || passed[3] != 27 || passed[4] != round+4 {
 		t.Fatalf("coarse blocks were coded again after %v pictures", passed)
@@ -61,12 +61,13 @@ func TestBlockIsActiveUntilItIsSharp(t *testing.T) {
 
 	// When all stands still, each pass codes what is coarser than itself.
 	for _, q := range []int{40, 30, 20} {
-		if n := count(a.choose(size, &none, false, q), 28); n != 5 {
+		active, s, _ := a.refine([]step{{quantizer: q}}, 1e9)
+		if n := count(active, 28); n != 5 {
 			t.Fatalf("%d blocks are refined to %d, want 5", n, q)
 		}
-		a.coded(q)
+		a.coded(s.quantizer, s.luma)
 	}
-	if n := count(a.choose(size, &none, false, 20), 28); n != 0 {
-		t.Fatalf("%d blocks are active after the last pass", n)
+	if active, _, _ := a.refine([]step{{quantizer: 20}}, 1e9); count(active, 28) != 0 {
+		t.Fatalf("%d blocks are active after the last pass", count(active, 28))
 	}
 }

@@ -18,6 +18,7 @@ struct encoder {
 	int speed;  // of VP8
 	int mapped; // an active map is in force
 	int spare;  // the last picture was one
+	int unfiltered, sharpness, aq; // of VP9
 	balance *balance; // of VP9
 };
 
@@ -46,7 +47,6 @@ static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
 	vpx_codec_err_t err;
 	if ((err = vpx_codec_control(c, VP8E_SET_CPUUSED, 9))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_TUNE_CONTENT, VP9E_CONTENT_SCREEN))) return err;
-	if ((err = vpx_codec_control(c, VP9E_SET_AQ_MODE, 3))) return err;
 	if ((err = vpx_codec_control(c, VP8E_SET_STATIC_THRESHOLD, 1))) return err;
 	if ((err = vpx_codec_control(c, VP8E_SET_MAX_INTRA_BITRATE_PCT, 900))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_NOISE_SENSITIVITY, 0))) return err;
@@ -121,6 +121,24 @@ static vpx_codec_err_t speed(encoder *e, kind kind) {
 	return vpx_codec_control(&e->ctx, VP8E_SET_CPUUSED, speed);
 }
 
+// set is vpx_codec_control, if value is not yet what was set last.
+#define set(e, control, last, value) ((last) == (value) ? VPX_CODEC_OK : vpx_codec_control(&(e)->ctx, control, (last) = (value)))
+
+// What is left to code of a picture that stands still is like noise, of which
+// libvpx rounds too much to zero; it looks at the sharpness when something else is
+// set after it. In the first picture that differs again letters that the loop
+// filter has blurred would cost more to refine. Cyclic refresh codes blocks that
+// need not be: where all that is coded is to have the same quality, or little is
+// coded, it does harm.
+static vpx_codec_err_t tune(encoder *e, const task *t) {
+	vpx_codec_err_t err;
+	if (!e->vp9) return VPX_CODEC_OK;
+	int unfiltered = e->sharpness && !t->still ? 2 : 0;
+	if ((err = set(e, VP9E_SET_DISABLE_LOOPFILTER, e->unfiltered, unfiltered))) return err;
+	if ((err = set(e, VP8E_SET_SHARPNESS, e->sharpness, t->still ? 7 : 0))) return err;
+	return set(e, VP9E_SET_AQ_MODE, e->aq, t->even ? 0 : 3);
+}
+
 static vpx_enc_frame_flags_t references(const encoder *e, kind kind) {
 	const vpx_enc_frame_flags_t keep = VP8_EFLAG_NO_UPD_GF | VP8_EFLAG_NO_UPD_ARF;
 	switch (kind) {
@@ -135,9 +153,9 @@ static vpx_enc_frame_flags_t references(const encoder *e, kind kind) {
 
 static const char *encode(encoder *e, task *t) {
 	vpx_codec_err_t err;
+	if ((err = speed(e, t->kind)) || (err = tune(e, t))) return why(&e->ctx, err);
 	const char *failed = quantizers(e, t->least, t->most);
 	if (failed) return failed;
-	if ((err = speed(e, t->kind))) return why(&e->ctx, err);
 	if (t->map || e->mapped) {
 		vpx_active_map_t active = {t->map, (e->cfg.g_h + 15) / 16, (e->cfg.g_w + 15) / 16};
 		if ((err = vpx_codec_control(&e->ctx, VP8E_SET_ACTIVEMAP, &active))) return why(&e->ctx, err);
@@ -151,6 +169,11 @@ static const char *encode(encoder *e, task *t) {
 	image->stride[VPX_PLANE_U] = image->stride[VPX_PLANE_V] = t->stride_c;
 	image->cs = VPX_CS_BT_601;
 	image->range = VPX_CR_STUDIO_RANGE;
+	const vpx_image_t *shown = t->luma ? vpx_codec_get_preview_frame(&e->ctx) : NULL;
+	for (int i = VPX_PLANE_U; shown && i <= VPX_PLANE_V; i++) {
+		image->planes[i] = shown->planes[i];
+		image->stride[i] = shown->stride[i];
+	}
 	err = vpx_codec_encode(&e->ctx, image, t->pts, t->duration, references(e, t->kind), VPX_DL_REALTIME);
 	memset(image->planes, 0, sizeof image->planes);
 	if (err) return why(&e->ctx, err);

@@ -35,8 +35,9 @@ type Encoder struct {
 	vp9    C.int
 	kbps   C.int
 	fps    int
-	floor  int // of the quantizer while the picture changes
-	ladder refine.Ladder
+	floor  int           // of the quantizer while the picture changes
+	ladder refine.Ladder // of VP8
+	steps  []step        // of VP9
 
 	c           *C.encoder // nil before the first picture and after Close; c, task and thread belong together
 	task        *C.task
@@ -59,6 +60,8 @@ const (
 	highest  = 56 // while much has been spent ahead
 )
 
+const few = 20 // a picture in which less than one block of so many is coded gets no cyclic refresh
+
 // NewVP8 makes a VP8 encoder that aims at a bitrate in bit/s, at most fps
 // pictures a second.
 func NewVP8(bitrate, fps int) *Encoder {
@@ -67,7 +70,7 @@ func NewVP8(bitrate, fps int) *Encoder {
 
 // NewVP9 makes a VP9 encoder, profile 0, like [NewVP8].
 func NewVP9(bitrate, fps int) *Encoder {
-	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), floor: floorVP9, ladder: refine.Ladder{Sharp: 6, Least: 4}}
+	return &Encoder{name: "vp9", vp9: 1, kbps: kilo(bitrate), fps: max(fps, 1), floor: floorVP9, steps: stepsVP9()}
 }
 
 func kilo(bitrate int) C.int { return C.int(max(bitrate/1000, 1)) }
@@ -96,13 +99,17 @@ func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 		e.began, e.last = at, at
 		kind = C.KEY
 	}
-	active := e.activity.choose(e.size, damage, kind == C.KEY, sharp)
+	active := e.activity.choose(e.size, damage, kind == C.KEY)
 	share := float64(e.kbps) * 125 * min(at.Sub(e.last).Seconds(), 4/float64(e.fps))
 	e.changed = e.changed[:0]
 	for _, r := range damage.Rects(p.Size) {
 		e.changed = append(e.changed, C.rect{C.int(r.Min.X), C.int(r.Min.Y), C.int(r.Max.X), C.int(r.Max.Y)})
 	}
-	out, err := e.encode(p, active, kind, e.floor, e.ceiling(), at)
+	t := C.task{kind: kind, least: C.int(e.floor), most: C.int(e.ceiling())}
+	if e.activity.active*few < len(e.activity.marks) {
+		t.even = 1
+	}
+	out, err := e.encode(p, active, t, at)
 	if err != nil {
 		return nil, false, err
 	}
@@ -111,26 +118,44 @@ func (e *Encoder) change(p *yuv.Picture, damage *capture.Damage, kind C.kind, at
 	}
 	// What is in a spare picture only will be coded again.
 	if e.activity.again = out.size == 0 || kind == C.SPARE; !e.activity.again {
-		e.activity.coded(int(out.quantizer))
+		e.activity.coded(int(out.quantizer), false)
 	}
 	if out.size > 0 {
 		e.ladder.Changed(int(out.quantizer), 1.3*float64(out.size)/float64(64-out.quantizer))
+	}
+	for i := range e.steps {
+		e.steps[i].cost = dense
 	}
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 
 // Refine implements encode.Encoder.
 func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, more bool, err error) {
-	q := e.ladder.Next(room)
-	active := e.activity.choose(e.size, &capture.Damage{}, false, q)
+	steps := e.steps
+	if e.vp9 == 0 { // its rate control would take a picture of which little is coded for an easy one
+		steps = []step{{quantizer: e.ladder.Next(room)}}
+	}
+	active, step, work := e.activity.refine(steps, float64(room))
 	e.changed = e.changed[:0]
-	out, err := e.encode(p, active, C.BASE, q, q, at)
+	q := C.int(step.quantizer)
+	t := C.task{kind: C.BASE, still: 1, even: 1, least: q, most: q}
+	if step.luma {
+		t.luma = 1
+	}
+	out, err := e.encode(p, active, t, at)
 	if err != nil || out.size == 0 {
 		return nil, true, err
 	}
 	e.activity.again = false
-	e.activity.coded(int(out.quantizer))
-	return unsafe.Slice((*byte)(out.data), out.size), e.ladder.Refined(int(out.quantizer), int(out.size)), nil
+	e.activity.coded(int(out.quantizer), step.luma)
+	data = unsafe.Slice((*byte)(out.data), out.size)
+	if e.vp9 == 0 {
+		return data, e.ladder.Refined(int(out.quantizer), len(data)), nil
+	}
+	if work > 0 { // a band may hold little text
+		step.cost = max(float64(len(data))/work, step.cost/2)
+	}
+	return data, e.activity.left(&e.steps[len(e.steps)-1]) > 0, nil
 }
 
 // ceiling keeps text legible in a picture that differs from the last one, and
@@ -144,17 +169,15 @@ func (e *Encoder) ceiling() int {
 // coded with.
 func (e *Encoder) Bounds() (least, most int) { return e.least, e.most }
 
-// encode encodes the active blocks of p, all if active is nil.
-func (e *Encoder) encode(p *yuv.Picture, active []uint8, kind C.kind, least, most int, at time.Time) (*C.task, error) {
-	e.least, e.most = least, most
+// encode encodes the active blocks of p, all if active is nil, as t tells.
+func (e *Encoder) encode(p *yuv.Picture, active []uint8, t C.task, at time.Time) (*C.task, error) {
+	e.least, e.most = int(t.least), int(t.most)
 	var pin runtime.Pinner
 	defer pin.Unpin()
-	*e.task = C.task{
-		e: e.c, y: plane(&pin, p.Y), u: plane(&pin, p.U), v: plane(&pin, p.V),
-		stride_y: C.int(p.StrideY), stride_c: C.int(p.StrideC),
-		kind: kind, least: C.int(least), most: C.int(most),
-		pts: C.int64_t(at.Sub(e.began).Nanoseconds() * 9 / 100000), duration: C.ulong(90000 / e.fps),
-	}
+	t.e, t.y, t.u, t.v = e.c, plane(&pin, p.Y), plane(&pin, p.U), plane(&pin, p.V)
+	t.stride_y, t.stride_c = C.int(p.StrideY), C.int(p.StrideC)
+	t.pts, t.duration = C.int64_t(at.Sub(e.began).Nanoseconds()*9/100000), C.ulong(90000/e.fps)
+	*e.task = t
 	if active != nil {
 		e.task._map = plane(&pin, active)
 	}

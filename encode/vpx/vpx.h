@@ -28,6 +28,9 @@ typedef struct {
 	int rects;
 	uint8_t *map; // a byte for each block of 16x16 pixels, 0 where the picture may stay as it is; NULL: ones
 	kind kind;
+	int still; // the picture has not changed, and is to become sharper
+	int even;  // all blocks are to become equally sharp
+	int luma;  // the colours are to stay as they are shown
 	int least, most;        // quantizers, 0 to 63
 	int64_t pts;            // in 1/90000 s
 	unsigned long duration; // likewise
