@@ -6,14 +6,13 @@
 #include <string.h>
 
 enum {
-	farthest = 64, // that the library looks for
-	range = 2 * farthest + 1,
-	steps = 16,  // that it takes from where it begins
-	noise = 300, // what a block differs at least from what it came from
-	starts = 8,   // in a row of blocks that are tried
-	rows = 3,
-	best = 4, // ways to a block that are followed
-	patience = 20000, // in comparisons
+	range = 2 * dw_farthest + 1,
+	steps = 16,       // that the library takes from where it begins
+	noise = 300,      // what a block differs at least from where it came from
+	rows = 3,         // of blocks in which a way is looked for
+	starts = 8,       // that are tried in each
+	best = 4,         // ways to a block that are followed
+	patience = 20000, // in comparisons: about half a millisecond
 };
 
 typedef struct {
@@ -46,7 +45,7 @@ static int still(search *s, int x, int y) {
 // down in the last picture.
 typedef struct {
 	int x, y, to;
-	int known[range]; // what it differs from what is so many pixels further down; 0: not known
+	int cost[range]; // one more than what it differs from what is so many pixels further down; 0: not known
 } target;
 
 static int beside(search *s, target *t, int dx, int from) {
@@ -55,8 +54,8 @@ static int beside(search *s, target *t, int dx, int from) {
 }
 
 static int below(search *s, target *t, int from) {
-	if (abs(from) > farthest) return 1 << 20;
-	int *d = &t->known[from + farthest];
+	if (abs(from) > dw_farthest) return 1 << 20;
+	int *d = &t->cost[from + dw_farthest];
 	if (!*d) *d = 1 + beside(s, t, 0, from);
 	return *d;
 }
@@ -91,7 +90,7 @@ static int median(int a, int b, int c) {
 static int way(search *s, int x, int y, int careful, int found[dw_stones]) {
 	int by = s->s->by, known = s->s->known, sign = by < 0 ? -1 : 1;
 	int8_t before[dw_stones + 1][range]; // where the block to the left came from
-	uint8_t reached[range] = {[farthest] = 1};
+	uint8_t reached[range] = {[dw_farthest] = 1};
 	for (int n = 0; n <= dw_stones && inside(s, x, y); n++, x += dw_block) {
 		int enough = n ? noise : still(s, x - dw_block, y);
 		if (careful && y > 0) enough = median(enough, still(s, x, y - dw_block), still(s, x + dw_block, y - dw_block));
@@ -101,17 +100,17 @@ static int way(search *s, int x, int y, int careful, int found[dw_stones]) {
 			if (!inside(s, x, y + to) || (to == by && !moved(s, x, y))) continue;
 			target t = {x, y, to};
 			for (int from = to - sign; from * sign >= 0 && (to - from) * sign <= steps; from -= sign) {
-				if (!reached[from + farthest]) continue;
+				if (!reached[from + dw_farthest]) continue;
 				if (s->patience < 0) return 0;
 				int guesses[] = {0, from, known};
 				if (!climbs(s, &t, enough, guesses, 2) || (known && !climbs(s, &t, enough, guesses, 3))) continue;
-				before[n][to + farthest] = from;
-				next[to + farthest] = 1;
+				before[n][to + dw_farthest] = from;
+				next[to + dw_farthest] = 1;
 				kept++;
 				break;
 			}
-			if (to == by && next[to + farthest]) {
-				for (int i = n; i-- > 0; to = before[i + 1][to + farthest]) found[i] = before[i + 1][to + farthest];
+			if (to == by && next[to + dw_farthest]) {
+				for (int i = n; i-- > 0; to = before[i + 1][to + dw_farthest]) found[i] = before[i + 1][to + dw_farthest];
 				return n;
 			}
 		}
@@ -121,7 +120,7 @@ static int way(search *s, int x, int y, int careful, int found[dw_stones]) {
 }
 
 int dw_scroll_way(dw_scroll *s, const uint8_t *now, const uint8_t *last) {
-	if (abs(s->by) > farthest) return 0;
+	if (abs(s->by) > dw_farthest) return 0;
 	int top = s->top + (s->by < 0 ? -s->by : 0); // what is above is new
 	for (int careful = 1; careful >= 0; careful--) {
 		search look = {s, now, last, patience};

@@ -37,8 +37,8 @@ type scroll struct {
 
 const (
 	block    = C.dw_block
-	farthest = 64      // pixels that the library looks for
-	near     = 8       // pixels that it finds by itself
+	farthest = C.dw_farthest
+	near     = 8       // pixels that the library finds by itself
 	small    = 1 << 16 // pixels that are soon copied
 )
 

@@ -3,8 +3,8 @@
 
 #include <stdint.h>
 
-// Blocks of luma of 16x16 pixels; at most so many are changed.
-enum { dw_block = 16, dw_stones = 12 };
+// Blocks are of luma; at most so many are changed. The library looks no farther.
+enum { dw_block = 16, dw_stones = 12, dw_farthest = 64 };
 
 typedef struct {
 	int stride, width, height; // of both pictures
