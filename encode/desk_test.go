@@ -104,6 +104,17 @@ func (d *desk) scroll(r image.Rectangle, n int) {
 	d.damage.Add(r)
 }
 
+// scrollDown moves r down by n lines of pixels and writes text above.
+func (d *desk) scrollDown(r image.Rectangle, n int) {
+	for y := r.Max.Y - 1; y >= r.Min.Y+n; y-- {
+		copy(d.img.Pix[d.img.PixOffset(r.Min.X, y):d.img.PixOffset(r.Max.X, y)], d.img.Pix[d.img.PixOffset(r.Min.X, y-n):])
+	}
+	above := r
+	above.Max.Y = r.Min.Y + n
+	d.page(above)
+	d.damage.Add(r)
+}
+
 // film fills r with a moving picture with grain, at time step i.
 func (d *desk) film(r image.Rectangle, i int) {
 	for y := r.Min.Y; y < r.Max.Y; y++ {

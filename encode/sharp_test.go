@@ -167,7 +167,7 @@ func TestTextAfterMotion(t *testing.T) {
 		VP9:  {44, []string{"typing", "scroll", "terminal", "drag", "page"}},
 		AV1:  {44, []string{"typing", "scroll", "page"}},
 		VP8:  {44, []string{"scroll"}},
-		H264: {44, []string{"scroll"}},
+		H264: {44, []string{"scroll", "terminal"}},
 	} {
 		for _, m := range stops {
 			if !slices.Contains(Available(), codec) || !slices.Contains(want.materials, m.name) {

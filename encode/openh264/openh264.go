@@ -4,7 +4,7 @@ package openh264
 
 /*
 #cgo pkg-config: openh264
-#cgo CFLAGS: -O2
+#cgo CFLAGS: -O3
 #include <stdlib.h>
 #include "openh264.h"
 */
@@ -45,7 +45,9 @@ type Encoder struct {
 	last      time.Time // of the last picture
 	rate      rate
 	ladder    refine.Ladder
-	quantizer int // of the last picture
+	scroll    scroll
+	coarse    image.Rectangle // has changed since all was sharp
+	quantizer int             // of the last picture
 }
 
 // A picture that refines and has no more bytes changes next to nothing.
@@ -57,8 +59,8 @@ func New(bitrate, fps int) *Encoder {
 	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: sharpest, Least: 8}}
 }
 
-// Encode implements encode.Encoder. The library does not use the damage.
-func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
+// Encode implements encode.Encoder. It changes p while it works.
+func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {
 			return nil, false, err
@@ -70,12 +72,16 @@ func (e *Encoder) Encode(p *yuv.Picture, _ *capture.Damage, key bool, at time.Ti
 	}
 	q := e.rate.quantizer(key)
 	since := at.Sub(e.last)
+	e.scroll.lead(p, damage, key)
 	out, err := e.encode(p, q, key, at)
+	e.scroll.coded(p, damage)
 	if err != nil || out.size == 0 {
 		return nil, false, err
 	}
 	e.rate.coded(int(out.size), float64(e.bitrate)/8*min(since.Seconds(), 4/float64(e.fps)), key)
-	e.ladder.Changed(q, e.rate.cost(q, int(out.size)))
+	e.coarse = e.coarse.Union(damage.Bounds(p.Size))
+	share := float64(e.coarse.Dx()*e.coarse.Dy()) / float64(p.Size.X*p.Size.Y)
+	e.ladder.Changed(q, e.rate.cost(q, int(out.size), share))
 	return unsafe.Slice((*byte)(out.data), out.size), out.key != 0, nil
 }
 
@@ -87,9 +93,13 @@ func (e *Encoder) Refine(p *yuv.Picture, room int, at time.Time) (data []byte, m
 		return nil, true, err
 	}
 	e.rate.paused()
+	e.scroll.paused(p)
 	// Beside what it has left out the library leaves out more: one picture with
 	// a quantizer is not always enough.
 	more = e.ladder.Refined(q, int(out.size)) || out.size > settled
+	if !more {
+		e.coarse = image.Rectangle{}
+	}
 	return unsafe.Slice((*byte)(out.data), out.size), more, nil
 }
 

@@ -53,12 +53,8 @@ func (r *rate) coded(bytes int, share float64, key bool) {
 func (r *rate) paused() { r.q, r.debt = max(r.q, first), 0 }
 
 // cost is about what a picture would take more with the quantizer one less,
-// that took so many bytes with q. If q is high what it shows is so coarse that
-// all of it will be coded anew.
-func (r *rate) cost(q, bytes int) float64 {
-	whole := 0.0
-	if q > first {
-		whole = r.key * math.Exp2(float64(first-q)/6)
-	}
+// that took so many bytes with q, where a share of it is coarse.
+func (r *rate) cost(q, bytes int, share float64) float64 {
+	whole := r.key * share * math.Exp2(float64(min(first-q, 0))/6)
 	return 0.12 * max(float64(bytes), whole)
 }
