@@ -30,7 +30,7 @@ func Encode(codec string, size image.Point, bitrate, fps int, pictures []byte, b
 	pin.Pin(unsafe.SliceData(bounds))
 	w := C.work{
 		pictures: (*C.uint8_t)(&pictures[0]), n: C.int(len(pictures) / each),
-		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps),
+		width: C.int(size.X), height: C.int(size.Y), bitrate: C.int(bitrate), fps: C.int(fps), cpus: C.int(runtime.NumCPU()),
 		bounds: (*C.int32_t)(&bounds[0][0]), counted: C.int(counted),
 	}
 	failed := C.int(1)

@@ -6,6 +6,7 @@ typedef struct {
 	const uint8_t *pictures;
 	int n, width, height;
 	int bitrate, fps;
+	int cpus; // of the machine
 	const int32_t *bounds; // two for each picture: its least and its highest quantizer
 	int now;               // the picture that is encoded
 	int counted;           // so many of the last ones

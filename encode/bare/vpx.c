@@ -15,13 +15,13 @@
 
 static encoder *open8(const work *w) {
 	encoder *e = NULL;
-	bare_vpx_open(&e, 0, w->width, w->height, w->bitrate / 1000);
+	bare_vpx_open(&e, 0, w->width, w->height, w->bitrate / 1000, w->cpus);
 	return e;
 }
 
 static encoder *open9(const work *w) {
 	encoder *e = NULL;
-	bare_vpx_open(&e, 1, w->width, w->height, w->bitrate / 1000);
+	bare_vpx_open(&e, 1, w->width, w->height, w->bitrate / 1000, w->cpus);
 	return e;
 }
 

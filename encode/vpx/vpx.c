@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <vpx/vp8cx.h>
 #include <vpx/vpx_encoder.h>
 
@@ -30,7 +29,7 @@ static const char *why(vpx_codec_ctx_t *ctx, vpx_codec_err_t err) {
 
 // With two threads a picture of VP9 is there in two thirds of the time. Those of
 // VP8 spin while they wait, at the cost of everybody else.
-static int threads(int vp9) { return vp9 && sysconf(_SC_NPROCESSORS_ONLN) > 1 ? 2 : 1; }
+static int threads(int vp9, int cpus) { return vp9 && cpus > 1 ? 2 : 1; }
 
 // Screen content, no key frame but on request, and a quantizer floor that keeps
 // a still desktop from using the whole bitrate.
@@ -43,7 +42,7 @@ static vpx_codec_err_t set_vp8(vpx_codec_ctx_t *c) {
 	return vpx_codec_control(c, VP8E_SET_TOKEN_PARTITIONS, VP8_ONE_TOKENPARTITION);
 }
 
-static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
+static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c, int threads) {
 	vpx_codec_err_t err;
 	if ((err = vpx_codec_control(c, VP8E_SET_CPUUSED, 9))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_TUNE_CONTENT, VP9E_CONTENT_SCREEN))) return err;
@@ -53,10 +52,10 @@ static vpx_codec_err_t set_vp9(vpx_codec_ctx_t *c) {
 	if ((err = vpx_codec_control(c, VP9E_SET_ROW_MT, 1))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_SPACE, VPX_CS_BT_601))) return err;
 	if ((err = vpx_codec_control(c, VP9E_SET_COLOR_RANGE, VPX_CR_STUDIO_RANGE))) return err;
-	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, threads(1) - 1);
+	return vpx_codec_control(c, VP9E_SET_TILE_COLUMNS, threads - 1);
 }
 
-const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps) {
+const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps, int cpus) {
 	vpx_codec_iface_t *iface = vp9 ? vpx_codec_vp9_cx() : vpx_codec_vp8_cx();
 	encoder *e = calloc(1, sizeof *e);
 	if (!e) return "out of memory";
@@ -70,7 +69,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 	e->cfg.g_h = height;
 	e->cfg.g_timebase.num = 1;
 	e->cfg.g_timebase.den = 90000;
-	e->cfg.g_threads = threads(vp9);
+	e->cfg.g_threads = threads(vp9, cpus);
 	e->cfg.g_pass = VPX_RC_ONE_PASS;
 	e->cfg.g_lag_in_frames = 0;
 	e->cfg.g_error_resilient = VPX_ERROR_RESILIENT_DEFAULT; // else a picture would need what was learnt from a spare one
@@ -90,7 +89,7 @@ const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps)
 		free(e);
 		return why(NULL, err);
 	}
-	if (!(err = vp9 ? set_vp9(&e->ctx) : set_vp8(&e->ctx)) && vp9 && !(e->balance = dw_balance_new(width, height)))
+	if (!(err = vp9 ? set_vp9(&e->ctx, e->cfg.g_threads) : set_vp8(&e->ctx)) && vp9 && !(e->balance = dw_balance_new(width, height)))
 		err = VPX_CODEC_MEM_ERROR;
 	if (err) {
 		dw_vpx_close(e);

@@ -212,7 +212,7 @@ func (e *Encoder) open(size image.Point) error {
 	if err := e.Close(); err != nil {
 		return err
 	}
-	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps); why != nil {
+	if why := C.dw_vpx_open(&e.c, e.vp9, C.int(size.X), C.int(size.Y), e.kbps, C.int(runtime.NumCPU())); why != nil {
 		return e.failed(fmt.Sprintf("open for %dx%d", size.X, size.Y), why)
 	}
 	e.task = (*C.task)(C.calloc(1, C.sizeof_task))

@@ -5,7 +5,7 @@
 // went wrong.
 typedef struct encoder encoder;
 
-const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps);
+const char *dw_vpx_open(encoder **out, int vp9, int width, int height, int kbps, int cpus);
 const char *dw_vpx_bitrate(encoder *e, int kbps);
 
 typedef enum {
