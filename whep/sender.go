@@ -20,12 +20,6 @@ const (
 	tick       = 5 * time.Millisecond   // between parts of what is paced
 	stallFirst = 2 * time.Second        // before a viewer without room is tried again
 	stallMost  = 16 * time.Second
-	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
-	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
-	leanLeast  = time.Second / 2        // for so long at least, and until the path
-	leanRoom   = 2                      // carries so many times what it is sent; less than half of a stream is in its top layer;
-	leanFirst  = 4 * time.Second        // or for so long, if the path is not overused any more: then the whole stream is not paced below its rate,
-	leanMost   = 16 * time.Second       // and longer, at most so long, where that soon proved to be too early
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
@@ -133,12 +127,7 @@ type outlet struct {
 	row     int           // repairs that may still follow each other
 	retry   time.Time     // when to ask for a key frame for want of room; zero for not
 	stalled time.Duration // the last wait before that
-	bytes   int           // of pictures since counted
-	counted time.Time
-	rate    float64       // of pictures before counted, bits per second
-	thinned time.Time     // when a picture last waited too long; zero while the top layer is there
-	whole   time.Time     // since when it was there again
-	patient time.Duration // how long no picture must have waited before it is there again
+	top     topLayer
 }
 
 type waiting struct {
@@ -229,30 +218,22 @@ func (o *outlet) passesRepair(bytes int) bool {
 	return true
 }
 
-// layers leaves out the top layer, which nothing refers to, while pictures wait
-// for a path that is too narrow.
+// layers leaves out the top layer while pictures wait for a path that is too narrow.
 func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 	wait := time.Duration(0)
 	if len(o.queue) > 0 {
 		wait = now.Sub(o.queue[0].since)
 	}
-	passed := now.Sub(o.thinned)
-	switch {
-	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
-		if o.thinned.IsZero() {
-			if o.patient = min(2*o.patient, leanMost); o.patient == 0 || now.Sub(o.whole) > leanMost {
-				o.patient = leanFirst
-			}
-			o.viewer.SetLayers(encode.TopLayer - 1)
-			o.lean.Store(true)
-		}
-		o.thinned = now
-	case o.thinned.IsZero():
-	case passed > o.patient && !e.Congested, passed > leanLeast && e.Target > leanRoom*max(e.Arriving, o.rate):
-		o.thinned, o.whole = time.Time{}, now
-		o.viewer.SetLayers(encode.TopLayer)
-		o.lean.Store(false)
+	out := o.top.judge(now, wait, e)
+	if out == o.lean.Load() {
+		return
 	}
+	o.lean.Store(out)
+	highest := uint8(encode.TopLayer)
+	if out {
+		highest--
+	}
+	o.viewer.SetLayers(highest)
 }
 
 // fetch takes new pictures, and drops what has waited too long.
@@ -263,14 +244,7 @@ func (o *outlet) fetch(began, now time.Time) {
 			continue
 		}
 		o.queue = append(o.queue, waiting{u, began})
-		o.bytes += u.Bytes
-	}
-	switch passed := now.Sub(o.counted); {
-	case o.counted.IsZero(): // what it begins with is no rate
-		o.bytes, o.counted = 0, now
-	case passed >= leanLeast:
-		o.rate = float64(8*o.bytes) / passed.Seconds()
-		o.bytes, o.counted = 0, now
+		o.top.count(now, u.Bytes)
 	}
 	begun := 0
 	if o.sent > 0 {
