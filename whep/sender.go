@@ -12,12 +12,15 @@ import (
 )
 
 const (
-	queueMost  = 400 * time.Millisecond // a picture may wait so long for its turn
-	queueKeyed = time.Second            // while there is a key frame, or would be none sooner
+	queueMost  = 400 * time.Millisecond // a picture may wait so long before a key frame is made
+	queueKeyed = time.Second            // or behind a key frame
+	queueLast  = 3 * time.Second        // and no longer
 	keyedTimes = 2                      // so many times longer than a key frame took, behind it
-	slowAgain  = 2 * time.Second        // before another key frame is made because of the wait
+	slowAgain  = 2 * time.Second        // before another one is made
 	repairsRow = 4                      // repairs between packets of pictures that wait; some players take the ones only with the others
 	tick       = 5 * time.Millisecond   // between parts of what is paced
+	beat       = 40 * time.Millisecond  // after a pass the sender looks once whether the machine has time for it
+	lateMost   = 20 * time.Millisecond  // where it is busy, the sender comes so much later than it wanted
 	stallFirst = 2 * time.Second        // before a viewer without room is tried again
 	stallMost  = 16 * time.Second
 )
@@ -25,22 +28,25 @@ const (
 // sender sends to all viewers, one after the other, so that all packets of a
 // frame to one viewer leave together. Nothing in it waits for a viewer.
 type sender struct {
-	wake  chan struct{} // one slot; never closed
-	flush func()        // sends what sockets keep back
+	wake  chan time.Time // one slot, for when it was woken; never closed
+	flush func()         // sends what sockets keep back
+
+	// Owned by run.
+	next, ended time.Time // when it wanted to begin the next pass, zero for not by itself, and when the last one ended
 
 	mu      sync.Mutex // guards outlets; the slice is replaced, not written to
 	outlets []*outlet
 }
 
 func newSender(flush func()) *sender {
-	return &sender{wake: make(chan struct{}, 1), flush: flush}
+	return &sender{wake: make(chan time.Time, 1), flush: flush}
 }
 
 // Wake makes the sender look at its viewers; it never blocks. It implements
 // encode.Waker.
 func (s *sender) Wake() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wake <- time.Now():
 	default:
 	}
 }
@@ -50,27 +56,47 @@ func (s *sender) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		var due time.Time
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.wake:
+		case due = <-s.wake:
 		case <-timer.C:
 		}
-		if next := s.pass(); !next.IsZero() {
-			timer.Reset(time.Until(next))
+		began := time.Now()
+		next := s.pass(began, s.isLate(due, began))
+		ended := time.Now()
+		if check := ended.Add(beat); next.IsZero() && !due.IsZero() || next.After(check) {
+			next = check
 		}
+		if s.next = next; next.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(next.Sub(ended))
+		}
+		s.ended = ended
 	}
 }
 
+// isLate tells whether a pass begins so late that the machine must be busy: after it
+// was due, or after the sender wanted to look at its viewers or at the time. What
+// came due during the pass before had to wait for its end.
+func (s *sender) isLate(due, began time.Time) bool {
+	if due.IsZero() || !s.next.IsZero() && s.next.Before(due) {
+		due = s.next
+	}
+	return !due.IsZero() && began.Sub(due) > lateMost && began.Sub(s.ended) > lateMost
+}
+
 // pass sends to each viewer what may leave now, and tells when one must be
-// looked at again; zero for not before there is more to send.
-func (s *sender) pass() (next time.Time) {
+// looked at again; zero for not before there is more to send. late tells that the
+// machine was too busy for it to begin in time.
+func (s *sender) pass(began time.Time, late bool) (next time.Time) {
 	s.mu.Lock()
 	outlets := s.outlets
 	s.mu.Unlock()
-	began := time.Now()
 	for _, o := range outlets {
-		if at := o.turn(began, time.Now()); next.IsZero() || !at.IsZero() && at.Before(next) {
+		if at := o.turn(began, time.Now(), late); next.IsZero() || !at.IsZero() && at.Before(next) {
 			next = at
 		}
 	}
@@ -103,9 +129,9 @@ type outlet struct {
 	// Static.
 	viewer    *encode.Viewer
 	track     *track
-	begin     func(now time.Time) interceptors.Estimate // before packets are written
-	failed    chan error                                // one slot; takes the error that ends sending
-	mayRepair func(bytes int) bool                      // passesRepair
+	path      estimator
+	failed    chan error           // one slot; takes the error that ends sending
+	mayRepair func(bytes int) bool // passesRepair
 
 	dropped *atomic.Uint64            // pictures, counted up
 	done    func(after time.Duration) // is told of each picture that has left, and how long it took
@@ -130,20 +156,26 @@ type outlet struct {
 	top     topLayer
 }
 
+// estimator tells what a path carries; see interceptors.Transport.
+type estimator interface {
+	Begin(now time.Time) interceptors.Estimate // before packets are written
+	Late(now time.Time)
+}
+
 type waiting struct {
 	*encode.Unit
 	since time.Time
 }
 
-func newOutlet(v *encode.Viewer, t *track, begin func(time.Time) interceptors.Estimate, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
-	o := &outlet{viewer: v, track: t, begin: begin, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
+func newOutlet(v *encode.Viewer, t *track, path estimator, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
+	o := &outlet{viewer: v, track: t, path: path, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
 	o.mayRepair = o.passesRepair
 	return o
 }
 
 // turn sends what may leave now, and tells when to look again; zero for not
-// before there is more to send. began is when the pass over all viewers began.
-func (o *outlet) turn(began, now time.Time) (next time.Time) {
+// before there is more to send. began and late are of the pass over all viewers.
+func (o *outlet) turn(began, now time.Time, late bool) (next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -151,6 +183,11 @@ func (o *outlet) turn(began, now time.Time) (next time.Time) {
 	}
 	if _, forGood := o.track.misses(); forGood {
 		o.ahead()
+	}
+	if late {
+		o.path.Late(now)
+	} else {
+		o.hurry(now) // before anything is fetched: that has not waited
 	}
 	o.fetch(began, now)
 	if !o.retry.IsZero() && !now.Before(o.retry) {
@@ -160,7 +197,7 @@ func (o *outlet) turn(began, now time.Time) (next time.Time) {
 	if !o.waits() {
 		return o.idle()
 	}
-	e := o.begin(now)
+	e := o.path.Begin(now)
 	o.layers(now, e)
 	o.now, o.pace = now, e.Pace()
 	for !o.closed {
@@ -236,41 +273,43 @@ func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
 	o.viewer.SetLayers(highest)
 }
 
-// fetch takes new pictures, and drops what has waited too long.
+// hurry asks for a key frame where pictures have waited too long, and when that is
+// there drops what is before it: until then nothing newer could be shown than what
+// waits.
+func (o *outlet) hurry(now time.Time) {
+	begun := 0
+	if o.sent > 0 {
+		begun = 1 // what has begun is sent to its end
+	}
+	if len(o.queue) == begun || now.Sub(o.queue[begun].since) <= queueMost {
+		return
+	}
+	most := queueMost
+	if o.pass(begun) {
+		most = queueKeyed
+	}
+	if now.Sub(o.keyed) < queueKeyed {
+		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
+	}
+	wait := now.Sub(o.queue[begun].since)
+	if wait > most && now.Sub(o.slow) > slowAgain {
+		o.slow = now
+		o.viewer.RequestKeyframe("slow")
+	}
+	if wait > queueLast {
+		o.drop(begun)
+	}
+}
+
+// fetch takes new pictures.
 func (o *outlet) fetch(began, now time.Time) {
 	for u := o.viewer.Poll(); u != nil; u = o.viewer.Poll() {
+		o.top.count(now, u.Bytes)
 		if o.skip = o.skip && !u.Key; o.skip {
 			o.dropped.Add(1)
 			continue
 		}
 		o.queue = append(o.queue, waiting{u, began})
-		o.top.count(now, u.Bytes)
-	}
-	begun := 0
-	if o.sent > 0 {
-		begun = 1 // what has begun is sent to its end
-	}
-	if len(o.queue) == begun {
-		return
-	}
-	wait := now.Sub(o.queue[begun].since)
-	if wait <= queueMost {
-		return
-	}
-	most := queueMost
-	if o.pass(begun) { // what is before it comes too late
-		wait, most = now.Sub(o.queue[begun].since), queueKeyed
-	}
-	if now.Sub(o.keyed) < queueKeyed {
-		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
-	}
-	if now.Sub(o.slow) < slowAgain {
-		most = queueKeyed
-	}
-	if wait > most {
-		o.drop(begun)
-		o.slow = now
-		o.viewer.RequestKeyframe("slow")
 	}
 }
 
