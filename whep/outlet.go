@@ -14,7 +14,6 @@ const (
 	queueMost  = 400 * time.Millisecond // a picture may wait so long before a key frame is made
 	queueKeyed = time.Second            // or behind a key frame
 	queueLast  = 3 * time.Second        // and no longer
-	keyedTimes = 2                      // so many times longer than a key frame took, behind it
 	slowAgain  = 2 * time.Second        // before another one is made
 	repairsRow = 4                      // repairs between packets of pictures that wait; some players take the ones only with the others
 	tick       = 5 * time.Millisecond   // between parts of what is paced
@@ -46,7 +45,6 @@ type outlet struct {
 	pace    float64       // in this turn, bits per second
 	skip    bool          // until the next key frame
 	keyed   time.Time     // when the last key frame had left
-	took    time.Duration // how long it had waited and taken
 	slow    time.Time     // when a key frame was last asked for because of the wait
 	row     int           // repairs that may still follow each other
 	retry   time.Time     // when to ask for a key frame for want of room; zero for not
@@ -183,11 +181,8 @@ func (o *outlet) hurry(now time.Time) {
 		return
 	}
 	most := queueMost
-	if o.pass(begun) {
+	if o.pass(begun) || now.Sub(o.keyed) < queueKeyed {
 		most = queueKeyed
-	}
-	if now.Sub(o.keyed) < queueKeyed {
-		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
 	}
 	wait := now.Sub(o.queue[begun].since)
 	if wait > most && now.Sub(o.slow) > slowAgain {
@@ -273,7 +268,7 @@ func (o *outlet) picture(now time.Time, one bool) bool {
 		}
 	}
 	if w.Key {
-		o.keyed, o.took, o.stalled = now, now.Sub(w.since), 0
+		o.keyed, o.stalled = now, 0
 	}
 	o.done(time.Since(w.since))
 	o.sent = 0
