@@ -185,13 +185,13 @@ func (o *outlet) hurry(now time.Time) {
 		most = queueKeyed
 	}
 	wait := now.Sub(o.queue[begun].since)
-	if wait > most && now.Sub(o.slow) > slowAgain {
-		o.slow = now
-		o.viewer.RequestKeyframe("slow")
-	}
 	if wait > queueLast {
 		o.drop(begun)
+	} else if wait <= most || now.Sub(o.slow) <= slowAgain {
+		return
 	}
+	o.slow = now
+	o.viewer.RequestKeyframe("slow")
 }
 
 // fetch takes new pictures.
