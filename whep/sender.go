@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	beat     = 40 * time.Millisecond // after a pass the sender looks once whether the machine has time for it
+	beat     = 40 * time.Millisecond // so long after it was woken the sender looks whether the machine has time for it
 	lateMost = 20 * time.Millisecond // where it is busy, the sender comes so much later than it wanted
 )
 
@@ -53,8 +53,8 @@ func (s *sender) run(ctx context.Context) error {
 		began := time.Now()
 		next := s.pass(began, s.isLate(due, began))
 		ended := time.Now()
-		if check := ended.Add(beat); next.IsZero() && !due.IsZero() || next.After(check) {
-			next = check
+		if check := ended.Add(beat); !due.IsZero() && (next.IsZero() || next.After(check)) {
+			next = check // once after it was woken
 		}
 		if s.next = next; next.IsZero() {
 			timer.Stop()
