@@ -133,8 +133,9 @@ func (t timings) Joined(stream string, p whep.Phase, after time.Duration) {
 }
 
 // Sent implements whep.Observer.
-func (t timings) Sent(stream string, after time.Duration) {
-	t.fanout.WithLabelValues(stream).Observe(after.Seconds())
+func (t timings) Sent(stream string) func(after time.Duration) {
+	of := t.fanout.WithLabelValues(stream)
+	return func(after time.Duration) { of.Observe(after.Seconds()) }
 }
 
 // The limits of the histograms' buckets.

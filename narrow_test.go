@@ -106,17 +106,27 @@ func TestNarrowPathInChromium(t *testing.T) {
 			bad := func() whep.ViewerStatus { return server.ViewerStatus()[1] }
 
 			begin, first, begun := measure(), stream.Status()[0], time.Now()
-			pass(40)
-			rate := 8 * float64(stream.Status()[0].Bytes-first.Bytes) / time.Since(begun).Seconds()
+			var rate float64
+			var lean [2]inbound
 			narrow := wide
-			narrow.Rate, narrow.Queue = 0.7*rate, int(rate/8/5) // 0.2 s
-			relay.Change(narrow)
-			eventually(t, "the top layer is left out", func() bool { return bad().Lean })
-			thin := measure()
-			pass(60)
-			lean := measure()
-			if n := lean[1].FramesDecoded - thin[1].FramesDecoded; !bad().Lean || n < 15 || n > 50 {
-				t.Errorf("on a path of %.0f kbit/s %d of 60 pictures were decoded; %+v", narrow.Rate/1e3, n, bad())
+			for try := 1; ; try++ {
+				before, since := stream.Status()[0].Bytes, time.Now()
+				pass(40)
+				rate = 8 * float64(stream.Status()[0].Bytes-before) / time.Since(since).Seconds()
+				narrow.Rate, narrow.Queue = 0.7*rate, int(0.7*rate/8/5) // 0.2 s
+				relay.Change(narrow)
+				eventually(t, "the top layer is left out", func() bool { return bad().Lean })
+				thin, from := measure(), units()
+				eventually(t, "pictures come", func() bool { return units() >= from+60 || !bad().Lean })
+				if lean = measure(); bad().Lean {
+					if n := lean[1].FramesDecoded - thin[1].FramesDecoded; n < 15 || n > 50 {
+						t.Errorf("on a path of %.0f kbit/s %d of 60 pictures were decoded; %+v", narrow.Rate/1e3, n, bad())
+					}
+					break
+				}
+				if try == 4 { // a busy machine makes fewer pictures, so that the path carries all of them
+					t.Fatalf("the top layer does not stay away: %+v", bad())
+				}
 			}
 
 			relay.Change(wide)

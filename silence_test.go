@@ -52,11 +52,12 @@ func startPaths(t testing.TB, to string) *paths {
 			case r.Request.Method == http.MethodDelete:
 				p.note("DELETE", nil)
 			case r.Request.Method == http.MethodPost && r.StatusCode == http.StatusCreated:
-				one := relaytest.Start(t, media, relaytest.Link{}, 1)
-				if err := rewrite(r, one.Port); err != nil {
+				one, err := relaytest.Open(media, relaytest.Link{}, 1)
+				if err != nil {
 					return err
 				}
 				p.note("POST", one)
+				return rewrite(r, one.Port)
 			}
 			return nil
 		},
@@ -79,6 +80,9 @@ func startPaths(t testing.TB, to string) *paths {
 	}))
 	t.Cleanup(func() {
 		site.Close()
+		for _, one := range p.list {
+			one.Close()
+		}
 		if t.Failed() {
 			t.Logf("the page did %v", p.seen())
 		}

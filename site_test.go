@@ -18,6 +18,7 @@ func TestMetrics(t *testing.T) {
 	p := startProgram(t, "", "--codecs", "vp8")
 	player := startPlayer(t, p.url+"/whep/card", nil)
 	player.frame(t)
+	player.frame(t) // before it was sent, the first one was counted
 	metrics, _ := request(t, http.MethodGet, p.url+"/metrics", "", "", "", http.StatusOK)
 	for _, want := range []string{
 		`deskwhep_viewers{stream="card"} 1`, `deskwhep_viewers{stream="desktop"} 0`, `deskwhep_build_info{version="dev"} 1`,

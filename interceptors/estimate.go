@@ -11,7 +11,8 @@ const (
 	floorWindow = 5 * time.Second        // the least delay of one or two of these is that of an empty queue
 
 	queueOver  = 60 * time.Millisecond // a longer queue that does not empty is too much
-	standing   = time.Second           // for so long
+	standing   = time.Second / 2       // for so long, and then for as long again
+	standLeast = 3                     // messages at least tell whether it stands
 	queueGood  = 30 * time.Millisecond // up to here the path may carry more
 	queueNone  = 5 * time.Millisecond  // a queue that is so short at times does not stand
 	lossOver   = 0.10
@@ -104,9 +105,11 @@ type estimator struct {
 	cut            time.Duration // when it was last cut
 	congested      bool          // has been cut
 	heard          time.Duration // when the last feedback came
-	full           time.Duration // since when no packet has found a short queue
-	stood          time.Duration // the shortest queue that was found first after that; 0 before
 	least          time.Duration // the shortest queue that was found by the last feedback
+	full           time.Duration // since when none of them was short, or since it was last judged whether the queue stands
+	told           int           // feedback messages since then
+	lowest         time.Duration // the shortest queue that was found since then
+	stood          time.Duration // lowest when it was first judged; 0 before
 	over           bool          // the queue stands
 	queue          time.Duration
 
@@ -145,13 +148,15 @@ func (e *estimator) take(f feedback, now time.Duration) {
 		return
 	}
 	if !e.measured {
-		e.measured, e.rateSince, e.lossSince, e.grown, e.full, e.heard = true, now, now, now, now, now
+		e.measured, e.rateSince, e.lossSince, e.grown, e.heard = true, now, now, now, now
+		e.empty(now)
 		e.judge(now)
 		e.bytes = -f.bytes // came in an unknown time by our clock
 		e.stream, e.from, e.to = -f.bytes/max(f.arrived, 1), f.from, f.to
 	}
 	if now-e.heard > silence { // the path stood still, or the stream
-		e.bytes, e.rateSince, e.full, e.stood, f.bytes = 0, now, now, e.least, 0
+		e.bytes, e.rateSince, f.bytes = 0, now, 0
+		e.empty(now)
 	}
 	e.heard = now
 	e.rate(f, now)
@@ -196,7 +201,8 @@ func (e *estimator) reduce(now time.Duration) {
 	e.target = max(min(e.target, carried), estimateLeast)
 	e.proven = e.target
 	e.cut, e.congested = now, true
-	e.full, e.stood, e.lossy = now, e.least, false
+	e.lossy = false
+	e.empty(now)
 	e.judge(now)
 }
 
@@ -245,14 +251,33 @@ func (e *estimator) delays(f feedback, now time.Duration) {
 	}
 	e.floor = min(e.floor, f.least)
 	e.queue = f.delay/time.Duration(f.arrived) - min(e.floor, e.lastFloor)
-	// A receiver or a path that pauses for a moment delays many packets, but not
-	// the last ones that it then takes at once. A narrow path delays all, and
-	// each more than the one before or loses some; a busy machine does neither.
 	e.least = f.least - min(e.floor, e.lastFloor)
 	if e.least <= queueOver {
-		e.full, e.stood = now, 0
-	} else if e.stood == 0 {
-		e.stood = e.least
+		e.empty(now)
+	} else {
+		e.stand(now)
 	}
-	e.over = now-e.full >= standing && (e.least-e.stood >= queueOver || e.missing > 0 || e.loss > lossGood)
+}
+
+// empty begins to look anew whether the queue stands.
+func (e *estimator) empty(now time.Duration) {
+	e.full, e.told, e.stood, e.over = now, 0, 0, false
+}
+
+// stand takes a message after which the queue may stand. A receiver or a path that
+// pauses for a moment delays many packets, but not the last ones that it then takes
+// at once. A narrow path delays all, and each more than the one before or loses some;
+// a busy machine does neither for long.
+func (e *estimator) stand(now time.Duration) {
+	if e.told++; e.told == 1 || e.least < e.lowest {
+		e.lowest = e.least
+	}
+	if now-e.full < standing || e.told < standLeast {
+		return
+	}
+	e.over = e.stood > 0 && (e.lowest-e.stood >= queueOver || e.missing > 0 || e.loss > lossGood)
+	if e.stood == 0 {
+		e.stood = e.lowest
+	}
+	e.full, e.told = now, 0
 }

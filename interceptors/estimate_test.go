@@ -277,22 +277,29 @@ func TestPacer(t *testing.T) {
 	}
 }
 
-// A delay that stays as it is, as on a busy machine, is no narrow path; one that
-// grows is, and so is one beside which packets are lost.
+// A delay that stays as it is, or comes and goes as on a busy machine, is no narrow
+// path; one that grows is, unless this machine was late itself, and so is one beside
+// which packets are lost.
 func TestDelayThatStays(t *testing.T) {
 	const step = 50 * time.Millisecond
+	grows := func(i int) time.Duration { return 70*time.Millisecond + time.Duration(i)*10*time.Millisecond }
 	for _, c := range []struct {
 		name      string
 		delay     func(i int) time.Duration
 		missing   int
+		late      int // this machine is, each so many messages; 0 for never
 		congested bool
 	}{
-		{"stays", func(int) time.Duration { return 100 * time.Millisecond }, 0, false},
-		{"grows", func(i int) time.Duration { return 70*time.Millisecond + time.Duration(i)*10*time.Millisecond }, 0, true},
-		{"stays, with loss", func(int) time.Duration { return 100 * time.Millisecond }, 1, true},
-		{"short", func(int) time.Duration { return 20 * time.Millisecond }, 0, false},
+		{"stays", func(int) time.Duration { return 100 * time.Millisecond }, 0, 0, false},
+		{"grows", grows, 0, 0, true},
+		{"grows, measured in time", grows, 0, 30, true},
+		{"grows, measured late", grows, 0, 10, false},
+		{"comes and goes", func(i int) time.Duration { return 70*time.Millisecond + time.Duration(i%7)*50*time.Millisecond }, 0, 0, false},
+		{"stays, with loss", func(int) time.Duration { return 100 * time.Millisecond }, 1, 0, true},
+		{"short", func(int) time.Duration { return 20 * time.Millisecond }, 0, 0, false},
 	} {
-		e := newEstimator(10e6)
+		transport := NewTransport(10e6)
+		e := &transport.estimate
 		now := time.Duration(0)
 		take := func(delay time.Duration, missing int) {
 			f := feedback{missing: missing}
@@ -305,7 +312,10 @@ func TestDelayThatStays(t *testing.T) {
 		for range 10 {
 			take(0, 0)
 		}
-		for i := range 20 {
+		for i := range 26 {
+			if c.late > 0 && i%c.late == c.late-1 {
+				transport.Late(transport.began.Add(now))
+			}
 			take(c.delay(i), c.missing)
 		}
 		if got := e.snapshot(now).Congested; got != c.congested {

@@ -115,6 +115,9 @@ func (v *Viewer) Estimate() Estimate { return v.transport.Estimate() }
 // Begin is Estimate for who begins to write packets at now; see Transport.Begin.
 func (v *Viewer) Begin(now time.Time) Estimate { return v.transport.Begin(now) }
 
+// Late tells that this machine had no time; see Transport.Late.
+func (v *Viewer) Late(now time.Time) { v.transport.Late(now) }
+
 // Stats is what a viewer was sent, and what it said of it.
 type Stats struct {
 	Reported                    // of the stream asked for

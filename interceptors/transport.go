@@ -100,6 +100,14 @@ func (t *Transport) Begin(now time.Time) Estimate {
 	return t.estimate.snapshot(t.burst)
 }
 
+// Late tells that this machine had no time for what was to be done before now: the
+// delays that were measured meanwhile are its own, and tell nothing of the path.
+func (t *Transport) Late(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.estimate.empty(now.Sub(t.began))
+}
+
 // BindLocalStream implements interceptor.Interceptor.
 func (t *Transport) BindLocalStream(info *interceptor.StreamInfo, w interceptor.RTPWriter) interceptor.RTPWriter {
 	i := slices.IndexFunc(info.RTPHeaderExtensions, func(e interceptor.RTPHeaderExtension) bool { return e.URI == TransportCCURI })

@@ -7,9 +7,10 @@ import "time"
 type Observer interface {
 	// Joined tells that a session has come so far, and how long after its POST.
 	Joined(stream string, phase Phase, after time.Duration)
-	// Sent tells that all packets of a picture have left for one viewer, and how
-	// long after the sender had taken it up.
-	Sent(stream string, after time.Duration)
+	// Sent makes what is told, for each picture and viewer of a stream, that all of
+	// its packets have left, and how long after the sender had taken it up. It is
+	// called once for each session.
+	Sent(stream string) func(after time.Duration)
 }
 
 // Phase is how far a session has come.
@@ -27,7 +28,7 @@ const (
 type unobserved struct{}
 
 func (unobserved) Joined(string, Phase, time.Duration) {}
-func (unobserved) Sent(string, time.Duration)          {}
+func (unobserved) Sent(string) func(time.Duration)     { return func(time.Duration) {} }
 
 func (ses *session) joined(p Phase, after time.Duration) {
 	ses.observer.Joined(ses.stream, p, after)
@@ -39,7 +40,7 @@ func (ses *session) sent(after time.Duration) {
 		ses.shown.Store(true)
 		ses.joined(Shown, time.Since(ses.created))
 	}
-	ses.observer.Sent(ses.stream, after)
+	ses.observed(after)
 }
 
 // Totals are counts over all sessions of a stream since the server began.
@@ -69,7 +70,7 @@ func (s *Server) Totals() map[string]Totals {
 	all := map[string]Totals{}
 	for name := range s.cfg.Streams {
 		t := s.past[name]
-		for _, ses := range s.sessions {
+		for ses := range s.counted {
 			if ses.stream == name {
 				t.add(ses)
 			}
@@ -79,12 +80,12 @@ func (s *Server) Totals() map[string]Totals {
 	return all
 }
 
-// leave makes a session unknown; its counts stay. The caller holds mu.
-func (s *Server) leave(ses *session) {
-	if s.sessions[ses.id] != ses {
-		return
-	}
+// settle forgets a session that has ended, but for its counts.
+func (s *Server) settle(ses *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.sessions, ses.id)
+	delete(s.counted, ses)
 	t := s.past[ses.stream]
 	t.add(ses)
 	s.past[ses.stream] = t

@@ -38,7 +38,7 @@ func (ses *session) play(ctx context.Context) error {
 	}()
 	to, _, _ := ses.peer.Remote()
 	ses.wire.Start(startRate(to.Addr()))
-	o := newOutlet(viewer, ses.video, ses.wire.Begin, &ses.dropped, ses.sent)
+	o := newOutlet(viewer, ses.video, ses.wire, &ses.dropped, ses.sent)
 	ses.outlet.Store(o)
 	ses.sender.add(o)
 	defer func() {

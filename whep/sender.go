@@ -4,49 +4,36 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"deskwhep/encode"
-	"deskwhep/interceptors"
 )
 
 const (
-	queueMost  = 400 * time.Millisecond // a picture may wait so long for its turn
-	queueKeyed = time.Second            // while there is a key frame, or would be none sooner
-	keyedTimes = 2                      // so many times longer than a key frame took, behind it
-	slowAgain  = 2 * time.Second        // before another key frame is made because of the wait
-	repairsRow = 4                      // repairs between packets of pictures that wait; some players take the ones only with the others
-	tick       = 5 * time.Millisecond   // between parts of what is paced
-	stallFirst = 2 * time.Second        // before a viewer without room is tried again
-	stallMost  = 16 * time.Second
-	leanWait   = 150 * time.Millisecond // that a picture has waited on a narrow path; then the top layer is left out,
-	leanShort  = 1.25                   // if the path carries less than so many times what it is to carry,
-	leanLeast  = time.Second / 2        // for so long at least, and until the path
-	leanRoom   = 2                      // carries so many times what it is sent; less than half of a stream is in its top layer;
-	leanFirst  = 4 * time.Second        // or for so long, if the path is not overused any more: then the whole stream is not paced below its rate,
-	leanMost   = 16 * time.Second       // and longer, at most so long, where that soon proved to be too early
+	beat     = 40 * time.Millisecond // so long after it was woken the sender looks whether the machine has time for it
+	lateMost = 20 * time.Millisecond // where it is busy, the sender comes so much later than it wanted
 )
 
 // sender sends to all viewers, one after the other, so that all packets of a
 // frame to one viewer leave together. Nothing in it waits for a viewer.
 type sender struct {
-	wake  chan struct{} // one slot; never closed
-	flush func()        // sends what sockets keep back
+	wake  chan time.Time // one slot, for when it was woken; never closed
+	flush func()         // sends what sockets keep back
+
+	// Owned by run.
+	next, ended time.Time // when it wanted to begin the next pass, zero for not by itself, and when the last one ended
 
 	mu      sync.Mutex // guards outlets; the slice is replaced, not written to
 	outlets []*outlet
 }
 
 func newSender(flush func()) *sender {
-	return &sender{wake: make(chan struct{}, 1), flush: flush}
+	return &sender{wake: make(chan time.Time, 1), flush: flush}
 }
 
 // Wake makes the sender look at its viewers; it never blocks. It implements
 // encode.Waker.
 func (s *sender) Wake() {
 	select {
-	case s.wake <- struct{}{}:
+	case s.wake <- time.Now():
 	default:
 	}
 }
@@ -56,27 +43,47 @@ func (s *sender) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		var due time.Time
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-s.wake:
+		case due = <-s.wake:
 		case <-timer.C:
 		}
-		if next := s.pass(); !next.IsZero() {
-			timer.Reset(time.Until(next))
+		began := time.Now()
+		next := s.pass(began, s.isLate(due, began))
+		ended := time.Now()
+		if check := ended.Add(beat); !due.IsZero() && (next.IsZero() || next.After(check)) {
+			next = check // once after it was woken
 		}
+		if s.next = next; next.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(next.Sub(ended))
+		}
+		s.ended = ended
 	}
 }
 
+// isLate tells whether a pass begins so late that the machine must be busy: after it
+// was due, or after the sender wanted to look at its viewers or at the time. What
+// came due during the pass before had to wait for its end.
+func (s *sender) isLate(due, began time.Time) bool {
+	if due.IsZero() || !s.next.IsZero() && s.next.Before(due) {
+		due = s.next
+	}
+	return !due.IsZero() && began.Sub(due) > lateMost && began.Sub(s.ended) > lateMost
+}
+
 // pass sends to each viewer what may leave now, and tells when one must be
-// looked at again; zero for not before there is more to send.
-func (s *sender) pass() (next time.Time) {
+// looked at again; zero for not before there is more to send. late tells that the
+// machine was too busy for it to begin in time.
+func (s *sender) pass(began time.Time, late bool) (next time.Time) {
 	s.mu.Lock()
 	outlets := s.outlets
 	s.mu.Unlock()
-	began := time.Now()
 	for _, o := range outlets {
-		if at := o.turn(began, time.Now()); next.IsZero() || !at.IsZero() && at.Before(next) {
+		if at := o.turn(began, time.Now(), late); next.IsZero() || !at.IsZero() && at.Before(next) {
 			next = at
 		}
 	}
@@ -102,272 +109,4 @@ func (s *sender) remove(o *outlet) {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.queue = nil
-}
-
-// outlet is one viewer's place in the sender.
-type outlet struct {
-	// Static.
-	viewer    *encode.Viewer
-	track     *track
-	begin     func(now time.Time) interceptors.Estimate // before packets are written
-	failed    chan error                                // one slot; takes the error that ends sending
-	mayRepair func(bytes int) bool                      // passesRepair
-
-	dropped *atomic.Uint64            // pictures, counted up
-	done    func(after time.Duration) // is told of each picture that has left, and how long it took
-
-	waited atomic.Int64 // ns that the oldest picture in the queue has waited
-	lean   atomic.Bool  // the top layer is left out
-
-	mu      sync.Mutex // guards below; the sender holds it in turn
-	closed  bool
-	queue   []waiting // the first one may be half sent
-	sent    int       // packets of the first one
-	pacer   interceptors.Pacer
-	now     time.Time     // of this turn
-	pace    float64       // in this turn, bits per second
-	skip    bool          // until the next key frame
-	keyed   time.Time     // when the last key frame had left
-	took    time.Duration // how long it had waited and taken
-	slow    time.Time     // when a key frame was last asked for because of the wait
-	row     int           // repairs that may still follow each other
-	retry   time.Time     // when to ask for a key frame for want of room; zero for not
-	stalled time.Duration // the last wait before that
-	bytes   int           // of pictures since counted
-	counted time.Time
-	rate    float64       // of pictures before counted, bits per second
-	thinned time.Time     // when a picture last waited too long; zero while the top layer is there
-	whole   time.Time     // since when it was there again
-	patient time.Duration // how long no picture must have waited before it is there again
-}
-
-type waiting struct {
-	*encode.Unit
-	since time.Time
-}
-
-func newOutlet(v *encode.Viewer, t *track, begin func(time.Time) interceptors.Estimate, dropped *atomic.Uint64, done func(time.Duration)) *outlet {
-	o := &outlet{viewer: v, track: t, begin: begin, dropped: dropped, done: done, failed: make(chan error, 1), row: repairsRow}
-	o.mayRepair = o.passesRepair
-	return o
-}
-
-// turn sends what may leave now, and tells when to look again; zero for not
-// before there is more to send. began is when the pass over all viewers began.
-func (o *outlet) turn(began, now time.Time) (next time.Time) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return next
-	}
-	if _, forGood := o.track.misses(); forGood {
-		o.ahead()
-	}
-	o.fetch(began, now)
-	if !o.retry.IsZero() && !now.Before(o.retry) {
-		o.retry = time.Time{}
-		o.viewer.RequestKeyframe("no room")
-	}
-	if !o.waits() {
-		return o.idle()
-	}
-	e := o.begin(now)
-	o.layers(now, e)
-	o.now, o.pace = now, e.Pace()
-	for !o.closed {
-		if repairs := o.repair(); len(o.queue) == 0 || repairs && o.row > 0 || !o.picture(now, repairs) {
-			break
-		}
-	}
-	if !o.waits() {
-		return o.idle()
-	}
-	if len(o.queue) > 0 {
-		o.waited.Store(int64(now.Sub(o.queue[0].since)))
-	}
-	return now.Add(tick)
-}
-
-// waits tells whether a picture waits, or a repair.
-func (o *outlet) waits() bool {
-	repairs, _ := o.track.misses()
-	return repairs || len(o.queue) > 0
-}
-
-// idle is the end of a turn after which nothing waits.
-func (o *outlet) idle() (next time.Time) {
-	o.pacer.Done()
-	o.waited.Store(0)
-	return o.retry
-}
-
-// passes lets packets of so many bytes leave at their pace.
-func (o *outlet) passes(bytes int) bool {
-	ok, _ := o.pacer.Pass(o.now, bytes, o.pace)
-	return ok
-}
-
-// repair sends what the viewer misses, which is of use before anything but a key
-// frame, and tells whether there is more: either it may not leave now, or row is 0
-// and it is a picture's turn.
-func (o *outlet) repair() (more bool) {
-	repairs, _ := o.track.misses()
-	return repairs && !(len(o.queue) > 0 && o.sent == 0 && o.queue[0].Key) && o.track.repair(o.mayRepair)
-}
-
-// passesRepair is passes for repairs.
-func (o *outlet) passesRepair(bytes int) bool {
-	if len(o.queue) == 0 {
-		o.row = repairsRow
-	} else if o.row == 0 {
-		return false
-	}
-	if !o.passes(bytes) {
-		return false
-	}
-	o.row--
-	return true
-}
-
-// layers leaves out the top layer, which nothing refers to, while pictures wait
-// for a path that is too narrow.
-func (o *outlet) layers(now time.Time, e interceptors.Estimate) {
-	wait := time.Duration(0)
-	if len(o.queue) > 0 {
-		wait = now.Sub(o.queue[0].since)
-	}
-	passed := now.Sub(o.thinned)
-	switch {
-	case e.Congested && wait > leanWait && (!o.thinned.IsZero() || e.Target < leanShort*o.rate):
-		if o.thinned.IsZero() {
-			if o.patient = min(2*o.patient, leanMost); o.patient == 0 || now.Sub(o.whole) > leanMost {
-				o.patient = leanFirst
-			}
-			o.viewer.SetLayers(encode.TopLayer - 1)
-			o.lean.Store(true)
-		}
-		o.thinned = now
-	case o.thinned.IsZero():
-	case passed > o.patient && !e.Congested, passed > leanLeast && e.Target > leanRoom*max(e.Arriving, o.rate):
-		o.thinned, o.whole = time.Time{}, now
-		o.viewer.SetLayers(encode.TopLayer)
-		o.lean.Store(false)
-	}
-}
-
-// fetch takes new pictures, and drops what has waited too long.
-func (o *outlet) fetch(began, now time.Time) {
-	for u := o.viewer.Poll(); u != nil; u = o.viewer.Poll() {
-		if o.skip = o.skip && !u.Key; o.skip {
-			o.dropped.Add(1)
-			continue
-		}
-		o.queue = append(o.queue, waiting{u, began})
-		o.bytes += u.Bytes
-	}
-	switch passed := now.Sub(o.counted); {
-	case o.counted.IsZero(): // what it begins with is no rate
-		o.bytes, o.counted = 0, now
-	case passed >= leanLeast:
-		o.rate = float64(8*o.bytes) / passed.Seconds()
-		o.bytes, o.counted = 0, now
-	}
-	begun := 0
-	if o.sent > 0 {
-		begun = 1 // what has begun is sent to its end
-	}
-	if len(o.queue) == begun {
-		return
-	}
-	wait := now.Sub(o.queue[begun].since)
-	if wait <= queueMost {
-		return
-	}
-	most := queueMost
-	if o.pass(begun) { // what is before it comes too late
-		wait, most = now.Sub(o.queue[begun].since), queueKeyed
-	}
-	if now.Sub(o.keyed) < queueKeyed {
-		most = max(most, min(queueMost+keyedTimes*o.took, queueKeyed))
-	}
-	if now.Sub(o.slow) < slowAgain {
-		most = queueKeyed
-	}
-	if wait > most {
-		o.drop(begun)
-		o.slow = now
-		o.viewer.RequestKeyframe("slow")
-	}
-}
-
-// pass drops what waits before the last key frame in the queue, but for its first n
-// pictures, and tells whether there is a key frame behind them.
-func (o *outlet) pass(n int) bool {
-	for i := len(o.queue) - 1; i >= n; i-- {
-		if o.queue[i].Key {
-			o.dropped.Add(uint64(i - n))
-			o.queue = slices.Delete(o.queue, n, i)
-			return true
-		}
-	}
-	return false
-}
-
-// ahead drops what the viewer cannot decode any more, up to the next key frame,
-// also what has begun.
-func (o *outlet) ahead() {
-	if o.sent > 0 {
-		o.dropped.Add(1)
-		o.queue, o.sent = slices.Delete(o.queue, 0, 1), 0
-	}
-	if !o.pass(0) {
-		o.drop(0)
-	}
-}
-
-// drop drops the queue but its first n pictures; the next one to be sent is a
-// key frame.
-func (o *outlet) drop(n int) {
-	o.dropped.Add(uint64(len(o.queue) - n))
-	clear(o.queue[n:])
-	o.queue = o.queue[:n]
-	o.skip = true
-}
-
-// picture sends as much of the first picture as may leave now, or one packet of
-// it, and tells whether that was all it was to send.
-func (o *outlet) picture(now time.Time, one bool) bool {
-	w := o.queue[0]
-	all := o.sent == 0 && !one && o.pacer.All(now, w.Bytes, o.pace)
-	for o.sent < len(w.Payloads) {
-		if !all && !o.passes(len(w.Payloads[o.sent])) {
-			return false
-		}
-		room, err := o.track.send(w.Unit, o.sent)
-		if err != nil {
-			o.closed = true
-			o.failed <- err
-			return false
-		}
-		if !room {
-			o.sent = 0
-			o.drop(0)
-			o.stalled = min(max(2*o.stalled, stallFirst), stallMost)
-			o.retry = now.Add(o.stalled)
-			return false
-		}
-		o.row = repairsRow
-		if o.sent++; one && o.sent < len(w.Payloads) {
-			return true
-		}
-	}
-	if w.Key {
-		o.keyed, o.took, o.stalled = now, now.Sub(w.since), 0
-	}
-	o.done(time.Since(w.since))
-	o.sent = 0
-	copy(o.queue, o.queue[1:])
-	o.queue[len(o.queue)-1] = waiting{}
-	o.queue = o.queue[:len(o.queue)-1]
-	return true
 }

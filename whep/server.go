@@ -80,8 +80,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session
-	past     map[string]Totals // of the sessions that have ended, by stream
-	opening  int               // sessions that are being negotiated
+	counted  map[*session]struct{} // those whose goroutines run: some of them are not known any more
+	past     map[string]Totals     // of the others, by stream
+	opening  int                   // sessions that are being negotiated
 	draining bool
 	ended    []string       // ids of the sessions that End ended last
 	running  sync.WaitGroup // sessions' goroutines
@@ -121,6 +122,7 @@ func New(listen string, cfg Config) (*Server, error) {
 		},
 		fingerprint: peer.Fingerprint("sha-256", certificate.Certificate[0]),
 		sessions:    map[string]*session{},
+		counted:     map[*session]struct{}{},
 		past:        map[string]Totals{},
 	}
 	s.echo = s.routes()
@@ -222,6 +224,7 @@ func (s *Server) admit(ctx context.Context, ses *session) {
 	s.mu.Lock()
 	s.opening--
 	s.sessions[ses.id] = ses
+	s.counted[ses] = struct{}{}
 	if s.draining {
 		ses.end(errShutdown)
 	}
@@ -230,7 +233,7 @@ func (s *Server) admit(ctx context.Context, ses *session) {
 	go func() {
 		defer s.running.Done()
 		reason := ses.run(ctx, s.cfg.SetupTimeout)
-		s.forget(ses)
+		s.settle(ses)
 		ses.log.Info("session ends", "reason", reason, "lasted", time.Since(ses.created).Round(time.Millisecond))
 	}()
 }
@@ -253,7 +256,7 @@ func (s *Server) find(stream, id string) (*session, error) {
 func (s *Server) forget(ses *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leave(ses)
+	delete(s.sessions, ses.id)
 }
 
 // endedMost bounds the sessions whose players are told that they were ended.
@@ -268,7 +271,7 @@ func (s *Server) End(session string) bool {
 		if len(session) < 8 || !strings.HasPrefix(id, session) {
 			continue
 		}
-		s.leave(ses)
+		delete(s.sessions, id)
 		s.ended = append(s.ended[max(0, len(s.ended)-endedMost+1):], id)
 		ses.end(ErrEnded)
 		return true

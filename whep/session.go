@@ -37,6 +37,7 @@ type session struct {
 	wire       *interceptors.Viewer
 	sender     *sender
 	observer   Observer
+	observed   func(after time.Duration) // Observer.Sent
 
 	viewer    atomic.Pointer[encode.Viewer] // nil while nothing is sent
 	outlet    atomic.Pointer[outlet]        // nil while nothing is sent
@@ -63,7 +64,7 @@ func (s *Server) open(st Stream, name string, o *offer, cancel context.CancelCau
 	ses := &session{
 		id: randomID(), stream: name, created: time.Now(), contact: s.cfg.ContactCandidates,
 		cancel: cancel, offer: o, etag: newETag(),
-		sender: s.sender, observer: s.cfg.Observer, path: newRoute(),
+		sender: s.sender, observer: s.cfg.Observer, observed: s.cfg.Observer.Sent(name), path: newRoute(),
 	}
 	ses.log = s.log.With("session", ses.id[:8], "stream", name)
 	defer func() {
@@ -170,7 +171,7 @@ func (ses *session) negotiate(s *Server) (string, error) {
 			a.rtx = a.ssrc ^ 1<<31
 		}
 		section := &ses.offer.sections[a.index]
-		t, err := bind(ses.peer, section, a, at(a.format.clock), ses.wire)
+		t, err := bind(ses.peer.Bind, section, a, at(a.format.clock), ses.wire)
 		if err != nil {
 			return "", err
 		}

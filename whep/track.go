@@ -10,7 +10,6 @@ import (
 
 	"deskwhep/encode"
 	"deskwhep/interceptors"
-	"deskwhep/whep/peer"
 )
 
 // track is what one viewer is sent of one section. Each viewer has its own, and
@@ -36,8 +35,8 @@ type repairer interface {
 	Repair(ssrc uint32, pass func(bytes int) bool) (more bool)
 }
 
-// bind makes a stream of the connection for a served section.
-func bind(to *peer.Conn, s *section, a *served, c clock, v *interceptors.Viewer) (*track, error) {
+// bind makes a stream of a connection, whose chain is given, for a served section.
+func bind(chain func(*interceptor.StreamInfo) interceptor.RTPWriter, s *section, a *served, c clock, v *interceptors.Viewer) (*track, error) {
 	t := &track{clock: c, repairs: v, header: rtp.Header{
 		Version: 2, PayloadType: a.format.pt, SSRC: a.ssrc, SequenceNumber: uint16(random64()),
 	}}
@@ -65,7 +64,7 @@ func bind(to *peer.Conn, s *section, a *served, c clock, v *interceptors.Viewer)
 			return nil, fmt.Errorf("header extension %s: %w", uri, err)
 		}
 	}
-	t.writer = to.Bind(info)
+	t.writer = chain(info)
 	return t, nil
 }
 

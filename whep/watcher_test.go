@@ -16,9 +16,12 @@ import (
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/rtp/codecs"
+	pion "github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/webrtc/v4"
 
 	"deskwhep/encode/encodetest"
+	"deskwhep/whep/relaytest"
 )
 
 // A player asks for a key frame when it has waited so long for its first one or
@@ -118,15 +121,41 @@ func follow(t testing.TB, url string, via func(answer string) string) *watcher {
 	return w
 }
 
+// roomy is a network whose UDP sockets have room.
+type roomy struct{ *stdnet.Net }
+
+// ListenUDP implements transport.Net.
+func (n roomy) ListenUDP(network string, at *net.UDPAddr) (pion.UDPConn, error) {
+	c, err := net.ListenUDP(network, at)
+	if err != nil {
+		return nil, err
+	}
+	relaytest.Room(c)
+	return c, nil
+}
+
+// unconnected makes a watcher that sees what take is given.
+func unconnected() *watcher {
+	return &watcher{
+		begun: time.Now(), connected: make(chan struct{}), failed: make(chan struct{}),
+		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, missing: map[uint16]*absent{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
+	}
+}
+
 func newWatcher(url string, via func(answer string) string, local func(net.IP) bool) (*watcher, error) {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	settings.SetIPFilter(local)
+	network, err := stdnet.NewNet()
+	if err != nil {
+		return nil, err
+	}
+	settings.SetNet(roomy{network})
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeTCP4})
 	var media webrtc.MediaEngine
 	var registry interceptor.Registry
-	err := errors.Join(media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
+	err = errors.Join(media.RegisterDefaultCodecs(), webrtc.ConfigureRTCPReports(&registry), webrtc.ConfigureTWCCSender(&media, &registry))
 	if err != nil {
 		return nil, err
 	}
@@ -134,10 +163,8 @@ func newWatcher(url string, via func(answer string) string, local func(net.IP) b
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{
-		pc: pc, begun: time.Now(), connected: make(chan struct{}), failed: make(chan struct{}),
-		pictures: map[int64]*picture{}, came: map[uint16]time.Time{}, missing: map[uint16]*absent{}, next: -1, newest: -1, watched: watched{First: -1, Last: -1},
-	}
+	w := unconnected()
+	w.pc = pc
 	up, down := sync.OnceFunc(func() { close(w.connected) }), sync.OnceFunc(func() { close(w.failed) })
 	pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { w.read(track) })
 	pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {

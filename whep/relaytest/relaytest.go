@@ -150,70 +150,97 @@ type Relay struct {
 	Dead  atomic.Bool                           // nothing passes any more
 	Lose  atomic.Pointer[func(rtp []byte) bool] // tells which RTP packets are lost besides
 
-	player atomic.Pointer[net.UDPAddr]
-	down   *Way
+	player          atomic.Pointer[net.UDPAddr]
+	outside, inside *net.UDPConn
+	down            *Way
+	done            chan struct{} // closed to end
+	running         sync.WaitGroup
+}
+
+// Room gives a socket room for what comes while the machine has no time for its
+// reader: the usual buffer is full after some hundred milliseconds.
+func Room(c *net.UDPConn) {
+	const size = 4 << 20
+	_ = c.SetReadBuffer(size) // as much as the system allows
+	force(c, size)
 }
 
 // Start starts a relay, which ends with the test.
 func Start(t testing.TB, server *net.UDPAddr, link Link, seed uint64) *Relay {
 	t.Helper()
-	outside, err := net.ListenUDP("udp", nil)
+	r, err := Open(server, link, seed)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+// Open starts a relay, which its caller closes.
+func Open(server *net.UDPAddr, link Link, seed uint64) (*Relay, error) {
+	outside, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, err
 	}
 	inside, err := net.DialUDP("udp4", nil, server)
 	if err != nil {
-		t.Fatal(err)
+		return nil, errors.Join(err, outside.Close())
 	}
-	_ = inside.SetReadBuffer(4 << 20)
-	_ = outside.SetReadBuffer(4 << 20)
-	r := &Relay{Port: outside.LocalAddr().(*net.UDPAddr).AddrPort().Port()}
+	Room(inside)
+	Room(outside)
+	r := &Relay{Port: outside.LocalAddr().(*net.UDPAddr).AddrPort().Port(), outside: outside, inside: inside, done: make(chan struct{})}
 	up := NewWay(Link{Delay: link.Delay}, seed, func(b []byte) { _, _ = inside.Write(b) })
 	r.down = NewWay(link, seed, func(b []byte) {
 		r.Bytes.Add(int64(len(b)))
 		_, _ = outside.WriteToUDP(b, r.player.Load())
 	})
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() { up.Run(done) })
-	running.Go(func() { r.down.Run(done) })
-	running.Go(func() {
-		buf := make([]byte, 2000)
-		for {
-			n, from, err := outside.ReadFromUDP(buf)
-			if err != nil {
-				return
-			}
-			r.player.Store(from)
-			if !r.Dead.Load() {
-				up.Carry(buf[:n], false)
-			}
+	r.running.Go(func() { up.Run(r.done) })
+	r.running.Go(func() { r.down.Run(r.done) })
+	r.running.Go(func() { r.fromPlayer(up) })
+	r.running.Go(r.fromServer)
+	return r, nil
+}
+
+// Close ends the relay.
+func (r *Relay) Close() {
+	r.outside.Close()
+	r.inside.Close()
+	close(r.done)
+	r.running.Wait()
+}
+
+// fromPlayer carries what the player sends until the relay ends.
+func (r *Relay) fromPlayer(up *Way) {
+	buf := make([]byte, 2000)
+	for {
+		n, from, err := r.outside.ReadFromUDP(buf)
+		if err != nil {
+			return
 		}
-	})
-	running.Go(func() {
-		buf := make([]byte, 2000)
-		for {
-			n, err := inside.Read(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err != nil || r.Dead.Load() || r.player.Load() == nil {
-				continue
-			}
-			rtp := buf[0]>>6 == 2 && (buf[1] < 192 || buf[1] > 223)
-			if lose := r.Lose.Load(); rtp && lose != nil && (*lose)(buf[:n]) {
-				continue
-			}
-			r.down.Carry(buf[:n], rtp)
+		r.player.Store(from)
+		if !r.Dead.Load() {
+			up.Carry(buf[:n], false)
 		}
-	})
-	t.Cleanup(func() {
-		outside.Close()
-		inside.Close()
-		close(done)
-		running.Wait()
-	})
-	return r
+	}
+}
+
+// fromServer carries what the server sends until the relay ends.
+func (r *Relay) fromServer() {
+	buf := make([]byte, 2000)
+	for {
+		n, err := r.inside.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || r.Dead.Load() || r.player.Load() == nil {
+			continue
+		}
+		rtp := buf[0]>>6 == 2 && (buf[1] < 192 || buf[1] > 223)
+		if lose := r.Lose.Load(); rtp && lose != nil && (*lose)(buf[:n]) {
+			continue
+		}
+		r.down.Carry(buf[:n], rtp)
+	}
 }
 
 // Change changes what becomes of what is sent to the player from now on.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package relaytest
+
+import "net"
+
+func force(*net.UDPConn, int) {}
