@@ -201,3 +201,51 @@ func (c *layerCheck) unit(t *testing.T, codec Codec, payloads [][]byte, key bool
 	}
 	c.id++
 }
+
+// TestWhatASpareShowsStays has a page scroll in a picture of the top layer, and
+// refines it with little room. All of the page is still where it was shown.
+func TestWhatASpareShowsStays(t *testing.T) {
+	eachCodec(t, func(t *testing.T, open func(int) (Encoder, *recording)) {
+		e, r := open(4e6)
+		spares, ok := e.(SpareEncoder)
+		if !ok {
+			t.Skip("has no layers")
+		}
+		d := newDesk(image.Pt(1920, 1080))
+		d.page(d.img.Rect)
+		var p yuv.Picture
+		at := time.Now()
+		yuv.Convert(&p, d.frame, &d.damage)
+		r.encode(t, e, &p, &d.damage, true, at)
+		d.damage.Clear()
+		refine := func() {
+			at = at.Add(time.Second / 5)
+			r.add(t, &p, func() ([]byte, bool, error) {
+				data, _, err := e.Refine(&p, 60_000, at)
+				return data, false, err
+			})
+		}
+		for range 12 {
+			refine()
+		}
+		d.scroll(d.img.Rect, 14)
+		yuv.Convert(&p, d.frame, &d.damage)
+		at = at.Add(time.Second / 5)
+		r.add(t, &p, func() ([]byte, bool, error) { return spares.EncodeSpare(&p, &d.damage, at) })
+		spare := len(r.data) - 1
+		for range 3 {
+			refine()
+		}
+		got := r.decode(t)
+		quarter := func(i, n int) float64 {
+			return psnr(p.Y[n*270*p.StrideY:], p.StrideY, got[i].Y[n*270*got[i].StrideY:], got[i].StrideY, image.Pt(1920, 270))
+		}
+		for i := spare + 1; i < len(got); i++ {
+			for n := range 4 {
+				if shown, then := quarter(spare, n), quarter(i, n); then < shown-3 {
+					t.Errorf("refined %d times, quarter %d of the page has %.1f dB; %.1f dB were shown", i-spare, n, then, shown)
+				}
+			}
+		}
+	})
+}

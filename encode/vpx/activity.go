@@ -6,7 +6,10 @@ import (
 	"deskwhep/capture"
 )
 
-const block = 16 // pixels, the unit of libvpx's active map
+const (
+	block      = 16 // pixels, the unit of libvpx's active map
+	superblock = 64 // pixels, what it looks at at once in VP9
+)
 
 // activity chooses the blocks that the encoder works on: those that have
 // changed, and those that are not yet sharp when there may be bits to spare for

@@ -19,9 +19,9 @@ func stepsVP9() []step {
 }
 
 const (
-	dense   = 2.0        // the cost where all is text
-	colours = 0.3        // what colours take beside luma
-	band    = 64 / block // rows of blocks that libvpx codes together
+	dense   = 2.0                // the cost where all is text
+	colours = 0.3                // what colours take beside luma
+	band    = superblock / block // rows of blocks that libvpx codes together
 )
 
 // work is what s is to do for block i, in levels of the quantizer.
