@@ -40,7 +40,8 @@ type Unit struct {
 // itself; what remains is layer 0.
 const TopLayer = 1
 
-// Encoder encodes pictures of one codec. One goroutine uses it.
+// Encoder encodes pictures of one codec. One goroutine uses it. While a call runs p
+// is the encoder's, which may change its content; it is as before afterwards.
 type Encoder interface {
 	// Encode encodes p, of which damage is what changed since the last call that
 	// gave data. With key the result is a key frame, as is the first; otherwise

@@ -59,7 +59,7 @@ func New(bitrate, fps int) *Encoder {
 	return &Encoder{bitrate: max(bitrate, 1000), fps: max(fps, 1), ladder: refine.Ladder{Sharp: sharpest, Least: 8}}
 }
 
-// Encode implements encode.Encoder. It changes p while it works.
+// Encode implements encode.Encoder.
 func (e *Encoder) Encode(p *yuv.Picture, damage *capture.Damage, key bool, at time.Time) (data []byte, isKey bool, err error) {
 	if e.c == nil || p.Size != e.size {
 		if err := e.open(p.Size); err != nil {

@@ -8,7 +8,7 @@ import (
 
 const (
 	block      = 16 // pixels, the unit of libvpx's active map
-	superblock = 64 // pixels, what it looks at at once in VP9
+	superblock = 64 // pixels, in which it codes VP9
 )
 
 // activity chooses the blocks that the encoder works on: those that have
